@@ -1,0 +1,49 @@
+// The default broker: one process, no dependency. It gives out the order and keeps no events; the hub's history does.
+import { randomBytes } from 'node:crypto'
+import type { Broker, BrokerEvent, BrokerReceipt, Deliver } from '../../types/broker.js'
+
+/** Keys of this many publishes are remembered. */
+const MAX_KEYS = 10_000
+const POSITION = /^(?:0|[1-9]\d{0,15})$/
+
+export class MemoryBroker implements Broker {
+  /** New with every process, so that an id from before a restart is never taken for a place in today's order. */
+  readonly #epoch = randomBytes(9).toString('base64url') + '-'
+  readonly #receipts = new Map<string, BrokerReceipt>()
+  #position = 0
+  #deliver!: Deliver
+
+  start (deliver: Deliver): void {
+    this.#deliver = deliver
+  }
+
+  publish (event: BrokerEvent, idempotencyKey: string): BrokerReceipt {
+    if (idempotencyKey === '') return this.#accept(event)
+    const known = this.#receipts.get(idempotencyKey)
+    if (known !== undefined) return known
+    const receipt = this.#accept(event)
+    this.#receipts.set(idempotencyKey, receipt)
+    if (this.#receipts.size > MAX_KEYS) this.#receipts.delete(this.#receipts.keys().next().value!)
+    return receipt
+  }
+
+  #accept (event: BrokerEvent): BrokerReceipt {
+    const position = ++this.#position
+    const id = event.transient ? null : this.#epoch + position
+    return { id, recipients: this.#deliver(event, position, id) }
+  }
+
+  head (): string {
+    return this.#epoch + this.#position
+  }
+
+  position (id: string): number {
+    if (!id.startsWith(this.#epoch)) return -1
+    const digits = id.slice(this.#epoch.length)
+    return POSITION.test(digits) && Number(digits) <= this.#position ? Number(digits) : -1
+  }
+
+  close (): void {
+    this.#receipts.clear()
+  }
+}

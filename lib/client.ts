@@ -1,0 +1,141 @@
+// One client as the application sees it. How events get to it is its outbox's; who is where is the hub's.
+import type { Readable } from 'node:stream'
+import type { SSEClient, SSEClientSendOptions, SSEDisconnectReason, SSEMetadata, SSEStreamOptions } from '../types/index.js'
+import type { Frame } from './batch.js'
+import { checkSendOptions, checkStreamOptions } from './options.js'
+import { Outbox, type Opening, type OutboxHost } from './outbox.js'
+import { pump } from './pump.js'
+
+/** What a client asks of its hub. */
+export interface ClientHost extends OutboxHost {
+  /** Checks and formats an event that is for one connection only. */
+  directFrame (event: string, data: unknown, raw: boolean): Frame
+  /** Ends what `push` has begun. */
+  endPublish (): void
+  join (client: Client, channel: string): void
+  leave (client: Client, channel: string): void
+  disconnect (client: Client, reason: SSEDisconnectReason): void
+  gone (client: Client): void
+  tooSlow (client: Client): void
+  dropped (events: number): void
+  overfull (client: Client): void
+  failed (client: Client, error: unknown): void
+}
+
+export interface ClientSettings {
+  readonly id: string
+  /** Whether the route gave the id, so that the client can come back with it. */
+  readonly stable: boolean
+  readonly metadata: SSEMetadata
+  readonly lastEventId: string | null
+  /** Only events of these names; `null` for all. */
+  readonly names: ReadonlySet<string> | null
+  /** Whether it gets broadcasts. */
+  readonly broadcast: boolean
+  readonly opening: Opening
+}
+
+export class Client extends Outbox implements SSEClient {
+  readonly id: string
+  readonly stable: boolean
+  readonly metadata: SSEMetadata
+  readonly lastEventId: string | null
+  readonly channels = new Set<string>()
+  readonly names: ReadonlySet<string> | null
+  readonly broadcast: boolean
+  /** The `retry:` it was told; `null` for none. */
+  readonly retry: number | null
+  closed = false
+  /** Position of the event that reached it last: one that goes to two of its channels reaches it once. */
+  position = 0
+  declare protected readonly host: ClientHost
+  readonly #connectedAt = Date.now()
+  #controller: AbortController | null = null
+
+  constructor (host: ClientHost, settings: ClientSettings) {
+    super(host, settings.opening)
+    this.id = settings.id
+    this.stable = settings.stable
+    this.retry = settings.opening.retry
+    this.metadata = settings.metadata
+    this.lastEventId = settings.lastEventId
+    this.names = settings.names
+    this.broadcast = settings.broadcast
+  }
+
+  get connectedAt (): Date {
+    return new Date(this.#connectedAt)
+  }
+
+  get signal (): AbortSignal {
+    if (this.#controller === null) {
+      this.#controller = new AbortController()
+      if (this.closed) this.#controller.abort()
+    }
+    return this.#controller.signal
+  }
+
+  send (event: string, data: unknown, options: SSEClientSendOptions = {}): Promise<boolean> {
+    return handled(this.#send(event, data, options))
+  }
+
+  async #send (event: string, data: unknown, options: SSEClientSendOptions): Promise<boolean> {
+    const frame = this.host.directFrame(event, data, checkSendOptions(options).raw === true)
+    if (this.closed) return false
+    const sent = this.pushAndWait(frame)
+    this.host.endPublish()
+    return await sent
+  }
+
+  stream (source: AsyncIterable<unknown> | Iterable<unknown> | Readable, options: SSEStreamOptions): Promise<boolean> {
+    return handled(this.#streamFrom(source, options))
+  }
+
+  async #streamFrom (source: unknown, options: SSEStreamOptions): Promise<boolean> {
+    const { event, raw } = checkStreamOptions(options)
+    return await pump(source, this.signal, item => this.#send(event, item, raw === undefined ? {} : { raw }))
+  }
+
+  join (channel: string): void {
+    this.host.join(this, channel)
+  }
+
+  leave (channel: string): void {
+    this.host.leave(this, channel)
+  }
+
+  close (): void {
+    this.host.disconnect(this, 'server')
+  }
+
+  /** Aborts its signal, if anyone has asked for it. */
+  abortSignal (): void {
+    this.#controller?.abort()
+  }
+
+  protected gone (): void {
+    this.host.gone(this)
+  }
+
+  protected tooSlow (): void {
+    this.host.tooSlow(this)
+  }
+
+  protected dropped (count: number): void {
+    this.host.dropped(count)
+  }
+
+  protected overfull (): void {
+    this.host.overfull(this)
+  }
+
+  protected failed (error: unknown): void {
+    this.host.failed(this, error)
+  }
+}
+
+/** A promise that can't crash the process where nobody awaits it. */
+export function handled<Value> (promise: Promise<Value>): Promise<Value> {
+  promise.catch(() => {})
+  return promise
+}

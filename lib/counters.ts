@@ -1,0 +1,11 @@
+// What the hub counts since its start.
+
+export class Counters {
+  connections = 0
+  published = 0
+  delivered = 0
+  replayed = 0
+  dropped = 0
+  slowDisconnects = 0
+  bytesWritten = 0
+}

@@ -1,0 +1,29 @@
+// When chunk bytes may go to a socket past `ServerResponse.write`. It leans on Node's internals, so that it stands
+// alone, and says no wherever a field is missing: the ordinary way is always right, only slower.
+import { ServerResponse } from 'node:http'
+import { Socket } from 'node:net'
+
+/** What Node's `ServerResponse` has beside its documented fields. */
+interface Internals {
+  /** False for HEAD, 204 and 304: the response has no body. */
+  readonly _hasBody?: boolean
+  /** What waits for the socket, e.g. while a pipelined response waits for its turn, or the head is still held back. */
+  readonly outputData?: readonly unknown[]
+  /** False for HTTP/1.0 and where a hook set `content-length`. */
+  readonly chunkedEncoding: boolean
+  readonly write: unknown
+}
+
+/**
+ * The socket that takes this response's chunks as they are, or `null` where they must go through its `write`:
+ * a wrapped response, HTTP/2, HTTP/1.0, HEAD, `inject()`, a head that has not left, a response whose turn it is not.
+ */
+export function directSocket (response: ServerResponse): Socket | null {
+  const { _hasBody, outputData, chunkedEncoding, write } = response as unknown as Internals
+  if (write !== ServerResponse.prototype.write) return null
+  if (chunkedEncoding !== true || _hasBody !== true) return null
+  if (!response.headersSent || !Array.isArray(outputData) || outputData.length > 0) return null
+  const { socket } = response
+  if (!(socket instanceof Socket)) return null
+  return (socket as { _httpMessage?: unknown })._httpMessage === response ? socket : null
+}

@@ -1,0 +1,230 @@
+// What is kept of the past, per target (a channel, the broadcasts, a client id), for replays. It must not know of
+// clients or of the broker. Every event has a position: a number that grows in the order of delivery.
+
+/** What one kept event takes beside its text: its record, the string's head, its places in the targets' lists. */
+const EVENT_OVERHEAD = 240
+/** What one target takes, its name aside. */
+const TARGET_OVERHEAD = 320
+
+export interface KeptEvent {
+  readonly position: number
+  readonly name: string
+  /** The client id that does not get it; `''` for none. */
+  readonly except: string
+  /** Its text on the wire. */
+  readonly text: string
+  /** Bytes of `text` in UTF-8. */
+  readonly size: number
+}
+
+interface Entry extends KeptEvent {
+  readonly targets: readonly string[]
+  readonly time: number
+  readonly cost: number
+  /** How many targets still hold it. */
+  holders: number
+  older: Entry | null
+  newer: Entry | null
+}
+
+/** A target's events, oldest first, in `entries` from `start` on. */
+interface Kept {
+  readonly entries: Array<Entry | undefined>
+  start: number
+  /** Position of the newest event that is not kept any more, and the tick at which it went. */
+  floor: number
+  trimmedAt: number
+}
+
+export interface HistoryLimits {
+  /** Events per target. */
+  readonly size: number
+  /** Milliseconds. */
+  readonly maxAge: number
+  /** Bytes, overhead included. */
+  readonly maxBytes: number
+}
+
+export class History {
+  readonly #limits: HistoryLimits
+  readonly #targets = new Map<string, Kept>()
+  /** All entries in order, whatever their targets. */
+  #oldest: Entry | null = null
+  #newest: Entry | null = null
+  #count = 0
+  #bytes = 0
+  #tick = 0
+  /** Stands for the floors of the targets of which nothing is kept. */
+  #forgottenFloor = 0
+  #forgottenAt = 0
+
+  constructor (limits: HistoryLimits) {
+    this.#limits = limits
+  }
+
+  /** Events kept. */
+  get count (): number {
+    return this.#count
+  }
+
+  /** Bytes they take, overhead included. */
+  get bytes (): number {
+    return this.#bytes
+  }
+
+  /** Grows with every event that goes: tells losses apart by when they came about. */
+  get tick (): number {
+    return this.#tick
+  }
+
+  add (event: KeptEvent, targets: readonly string[]): void {
+    const { size, maxAge, maxBytes } = this.#limits
+    if (size === 0) {
+      this.#forgottenFloor = event.position
+      this.#forgottenAt = ++this.#tick
+      return
+    }
+    // V8 keeps one byte a character where all are Latin-1, else two.
+    const textBytes = event.text.length === event.size ? event.size : 2 * event.text.length
+    const entry: Entry = {
+      position: event.position,
+      name: event.name,
+      except: event.except,
+      text: event.text,
+      size: event.size,
+      targets,
+      time: maxAge === Infinity ? 0 : performance.now(),
+      cost: textBytes + EVENT_OVERHEAD,
+      holders: targets.length,
+      older: this.#newest,
+      newer: null
+    }
+    if (this.#newest === null) this.#oldest = entry
+    else this.#newest.newer = entry
+    this.#newest = entry
+    this.#count++
+    this.#bytes += entry.cost
+    for (const target of targets) {
+      const kept = this.#of(target)
+      kept.entries.push(entry)
+      if (kept.entries.length - kept.start > size) this.#trim(target, kept)
+    }
+    while (this.#bytes > maxBytes && this.#oldest !== null) this.#evict(this.#oldest)
+    if (maxAge !== Infinity) this.expire()
+  }
+
+  /** Lets go of what is older than `maxAge`. */
+  expire (): void {
+    const before = performance.now() - this.#limits.maxAge
+    while (this.#oldest !== null && this.#oldest.time < before) this.#evict(this.#oldest)
+  }
+
+  /**
+   * Whether something after a position is gone from one of these targets.
+   * @param since only what went after this tick counts
+   */
+  lost (targets: readonly string[], after: number, since: number): boolean {
+    for (const target of targets) {
+      const kept = this.#targets.get(target)
+      const floor = kept === undefined ? this.#forgottenFloor : kept.floor
+      const trimmedAt = kept === undefined ? this.#forgottenAt : kept.trimmedAt
+      if (floor > after && trimmedAt > since) return true
+    }
+    return false
+  }
+
+  /** Whether anything is kept for a target. */
+  has (target: string): boolean {
+    return this.#targets.has(target)
+  }
+
+  /** Position of the first event of these targets after a position, up to another one; 0 where there is none. */
+  first (targets: readonly string[], after: number, to: number): number {
+    let first = 0
+    for (const target of targets) {
+      const kept = this.#targets.get(target)
+      const entry = kept?.entries[indexAfter(kept, after)]
+      if (entry !== undefined && entry.position <= to && (first === 0 || entry.position < first)) first = entry.position
+    }
+    return first
+  }
+
+  /**
+   * The events of these targets after a position, up to another one, in order; an event in several of them once.
+   */
+  * range (targets: readonly string[], after: number, to: number): Generator<KeptEvent, void> {
+    const lists: Array<{ entries: ReadonlyArray<Entry | undefined>, at: number }> = []
+    for (const target of targets) {
+      const kept = this.#targets.get(target)
+      if (kept !== undefined) lists.push({ entries: kept.entries, at: indexAfter(kept, after) })
+    }
+    for (;;) {
+      let next: Entry | undefined
+      for (const list of lists) {
+        const entry = list.entries[list.at]
+        if (entry !== undefined && (next === undefined || entry.position < next.position)) next = entry
+      }
+      if (next === undefined || next.position > to) return
+      for (const list of lists) if (list.entries[list.at] === next) list.at++
+      yield next
+    }
+  }
+
+  #of (target: string): Kept {
+    let kept = this.#targets.get(target)
+    if (kept === undefined) {
+      kept = { entries: [], start: 0, floor: this.#forgottenFloor, trimmedAt: this.#forgottenAt }
+      this.#targets.set(target, kept)
+      this.#bytes += TARGET_OVERHEAD + target.length
+    }
+    return kept
+  }
+
+  /** Lets go of the oldest event of all. */
+  #evict (entry: Entry): void {
+    for (const target of entry.targets) {
+      const kept = this.#targets.get(target)
+      if (kept !== undefined && kept.entries[kept.start] === entry) this.#trim(target, kept)
+    }
+  }
+
+  /** Lets go of a target's oldest event, and of the target with its last one. */
+  #trim (target: string, kept: Kept): void {
+    const entry = kept.entries[kept.start]!
+    kept.entries[kept.start++] = undefined
+    kept.floor = entry.position
+    kept.trimmedAt = ++this.#tick
+    if (--entry.holders === 0) this.#unlink(entry)
+    if (kept.start === kept.entries.length) {
+      this.#targets.delete(target)
+      this.#bytes -= TARGET_OVERHEAD + target.length
+      this.#forgottenFloor = Math.max(this.#forgottenFloor, kept.floor)
+      this.#forgottenAt = kept.trimmedAt
+    } else if (kept.start >= 32 && kept.start * 2 >= kept.entries.length) {
+      kept.entries.splice(0, kept.start)
+      kept.start = 0
+    }
+  }
+
+  #unlink (entry: Entry): void {
+    if (entry.older === null) this.#oldest = entry.newer
+    else entry.older.newer = entry.newer
+    if (entry.newer === null) this.#newest = entry.older
+    else entry.newer.older = entry.older
+    this.#count--
+    this.#bytes -= entry.cost
+  }
+}
+
+/** Where the first entry after a position is, or would be. */
+function indexAfter (kept: Kept, after: number): number {
+  const { entries } = kept
+  let low = kept.start
+  let high = entries.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (entries[middle]!.position > after) high = middle
+    else low = middle + 1
+  }
+  return low
+}

@@ -1,0 +1,512 @@
+// The hub: takes events from the application, hands them to the broker, and fans out what comes back; opens, knows and
+// ends the clients. It must not know of requests and replies.
+import { randomBytes } from 'node:crypto'
+import { EventEmitter } from 'node:events'
+import type { FastifyBaseLogger } from 'fastify'
+import type {
+  Broker, BrokerEvent, SSEConnectOptions, SSEDisconnectReason, SSEHub, SSEHubEvents, SSEPublished, SSEPublishOptions, SSEStats
+} from '../types/index.js'
+import { Batches, Frame } from './batch.js'
+import { Client, handled, type ClientHost } from './client.js'
+import { Counters } from './counters.js'
+import { DataFormat } from './data.js'
+import {
+  SSE_ERR_BROKER_UNAVAILABLE, SSE_ERR_CLOSED, SSE_ERR_EVENT_TOO_LARGE, SSE_ERR_INVALID_CHANNEL, SSE_ERR_TOO_MANY_CHANNELS, SSE_ERR_TOO_MANY_CLIENTS
+} from './errors.js'
+import { Heartbeat } from './heartbeat.js'
+import { History } from './history.js'
+import { checkChannel, checkChannels, checkClientId, checkEventName } from './names.js'
+import { checkConnectOptions, checkPublishOptions, type HubOptions } from './options.js'
+import { BROADCAST, clientTarget, Registry } from './registry.js'
+import { Replays } from './replay.js'
+import { Scheduler } from './scheduler.js'
+import { SlowLog } from './slow-log.js'
+import { Chunk, formatComment, formatEvent, formatRetry } from './wire.js'
+
+/** The browser's own wait before it reconnects is about this, in milliseconds: the base where no `retry` is told. */
+const USUAL_RETRY = 3000
+/** Bytes published within a round of visits after which an awaited publish waits for the round. */
+const ROUND_BYTES = 32768
+
+type State = 'open' | 'closing' | 'closed'
+type Options = SSEPublishOptions | undefined
+type Published = Promise<SSEPublished<any>> // eslint-disable-line @typescript-eslint/no-explicit-any -- the interface types it by the options
+
+export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHost {
+  readonly batches = new Batches()
+  readonly scheduler = new Scheduler()
+  readonly counters = new Counters()
+  readonly replays: Replays
+  readonly maxBufferedBytes: number
+  readonly dropsOldest: boolean
+  readonly options: HubOptions
+
+  readonly #log: FastifyBaseLogger
+  readonly #slowLog: SlowLog
+  readonly #broker: Broker
+  readonly #data: DataFormat
+  readonly #history: History
+  readonly #heartbeat: Heartbeat
+  readonly #registry = new Registry()
+  /** Clients that take no more events, and whose last bytes have not left. */
+  readonly #ending = new Set<Client>()
+  readonly #startedAt = performance.now()
+  #state: State = 'open'
+  /** Position of the newest event. */
+  #position = 0
+  /** What a publish leaves to be done behind it: writes, and what may run code of the application's. */
+  #overfull: Client[] = []
+  #tooSlow: Client[] = []
+  #roundBytes = 0
+  #round = 0
+  /** Heartbeats, made once for all clients: without an id, and with the newest event's. */
+  readonly #plainBeat: Chunk
+  #headBeat: { chunk: Chunk, head: string } | null = null
+  #onDrained: (() => void) | null = null
+
+  constructor (options: HubOptions, log: FastifyBaseLogger) {
+    super()
+    this.options = options
+    this.maxBufferedBytes = options.maxBufferedBytes
+    this.dropsOldest = options.slowClient === 'drop'
+    this.#log = log
+    this.#slowLog = new SlowLog(log)
+    this.#broker = options.broker
+    this.#data = new DataFormat(options.serializer, options.events)
+    this.#history = new History({ size: options.historySize, maxAge: options.historyMaxAge, maxBytes: options.historyMaxBytes })
+    this.replays = new Replays(this.#history, options.historyMaxBytes)
+    this.#plainBeat = this.#formatBeat(null)
+    this.#heartbeat = new Heartbeat({
+      watched: () => this.#watched(),
+      stalled: client => this.#stalled(client),
+      vanished: client => this.#drop(client, 'client'),
+      tick: () => {
+        this.#history.expire()
+        this.#slowLog.report()
+      }
+    }, options.heartbeatInterval, options.stallTimeout)
+  }
+
+  // Life cycle.
+
+  async start (): Promise<void> {
+    await this.#broker.start((event, position, id) => this.#deliver(event, position, id))
+  }
+
+  startHeartbeat (): void {
+    this.#heartbeat.start()
+  }
+
+  /** Ends every stream behind its last events, and waits for the bytes to leave, at most `closeTimeout`. */
+  async close (): Promise<void> {
+    if (this.#state !== 'open') return
+    this.#state = 'closing'
+    this.#heartbeat.stop()
+    for (const client of this.#registry.clients) this.disconnect(client, 'shutdown')
+    let timer: NodeJS.Timeout | undefined
+    const timeout = new Promise<void>(resolve => { timer = setTimeout(resolve, this.options.closeTimeout) })
+    const drained = new Promise<void>(resolve => { this.#onDrained = resolve })
+    if (this.#ending.size > 0) await Promise.race([drained, timeout])
+    for (const client of this.#ending) client.cut()
+    this.#state = 'closed'
+    try {
+      await Promise.race([this.#broker.close(), timeout])
+    } catch (error) {
+      this.#log.error({ err: error }, 'the broker failed to close')
+    }
+    clearTimeout(timer)
+    this.#slowLog.flush()
+  }
+
+  // Publishing.
+
+  send (event: string, data: unknown, options?: Options): Published {
+    return this.#publish(() => [BROADCAST], event, data, options)
+  }
+
+  toChannel (channel: string, event: string, data: unknown, options?: Options): Published {
+    return this.#publish(() => {
+      checkChannel(channel)
+      return [channel]
+    }, event, data, options)
+  }
+
+  toChannels (channels: readonly string[], event: string, data: unknown, options?: Options): Published {
+    return this.#publish(() => {
+      const names = checkChannels(channels)
+      if (names.length === 0) throw new SSE_ERR_INVALID_CHANNEL('There must be at least one channel to publish to')
+      return names
+    }, event, data, options)
+  }
+
+  toClient (clientId: string, event: string, data: unknown, options?: Options): Published {
+    return this.#publish(() => {
+      checkClientId(clientId)
+      return [clientTarget(clientId)]
+    }, event, data, options)
+  }
+
+  #publish (targets: () => string[], name: string, data: unknown, options: Options): Published {
+    try {
+      if (this.#state === 'closed') throw new SSE_ERR_CLOSED()
+      const checked = options === undefined ? {} : checkPublishOptions(options)
+      const event: BrokerEvent = {
+        targets: targets(),
+        name,
+        data: this.#format(name, data, checked.raw === true),
+        retry: checked.retry ?? -1,
+        except: checked.except ?? '',
+        transient: checked.transient === true
+      }
+      return this.#accepted(event, checked.idempotencyKey ?? '')
+    } catch (error) {
+      return this.#refused(error)
+    }
+  }
+
+  #accepted (event: BrokerEvent, idempotencyKey: string): Published {
+    let receipt
+    try {
+      receipt = this.#broker.publish(event, idempotencyKey)
+    } catch (error) {
+      throw unavailable(error)
+    }
+    if (receipt instanceof Promise) return handled(receipt.catch(error => this.#refused(unavailable(error))))
+    const { id, recipients } = receipt
+    // A loop of awaited publishes would give sockets no turn to drain, and the scheduler none to visit.
+    if (this.#roundBytes <= ROUND_BYTES) return Promise.resolve({ id, recipients })
+    return this.scheduler.settled().then(() => ({ id, recipients }))
+  }
+
+  #refused (error: unknown): Promise<never> {
+    this.#log.error({ err: error }, 'publishing failed')
+    return handled(Promise.reject(error))
+  }
+
+  /** @throws SSE_ERR_INVALID_EVENT_NAME, SSE_ERR_UNKNOWN_EVENT, SSE_ERR_INVALID_DATA, SSE_ERR_EVENT_TOO_LARGE */
+  #format (name: string, data: unknown, raw: boolean): string {
+    checkEventName(name)
+    const text = this.#data.format(name, data, raw)
+    const { maxEventBytes } = this.options
+    // UTF-8 takes at most three bytes a UTF-16 unit.
+    if (text.length * 3 > maxEventBytes) {
+      const size = Buffer.byteLength(text)
+      if (size > maxEventBytes) throw new SSE_ERR_EVENT_TOO_LARGE(name, size, maxEventBytes)
+    }
+    return text
+  }
+
+  // The hot path. Nothing of the application's runs before every client has the event in line.
+  #deliver (event: BrokerEvent, position: number, id: string | null): number {
+    const { targets, name, except } = event
+    const text = formatEvent(id, name, event.data, event.retry)
+    const size = Buffer.byteLength(text)
+    this.#position = position
+    this.counters.published++
+    if (id !== null) {
+      const kept = targets.filter(target => this.#isKept(target))
+      if (kept.length > 0) this.#history.add({ position, name, except, text, size }, kept)
+    }
+    let recipients = 0
+    const frame = new Frame(text, size)
+    for (const target of targets) {
+      for (const client of this.#registry.at(target)) {
+        if (client.position === position || (target === BROADCAST && !client.broadcast)) continue
+        if (client.names !== null && !client.names.has(name)) continue
+        if (except !== '' && client.id === except) continue
+        client.position = position
+        client.push(frame)
+        recipients++
+      }
+    }
+    if (recipients > 0) this.#countRoundBytes(size)
+    this.endPublish()
+    return recipients
+  }
+
+  /** What is sent to a random id ends with its connection; nobody can come back with it. */
+  #isKept (target: string): boolean {
+    if (!target.startsWith(clientTarget(''))) return true
+    for (const client of this.#registry.at(target)) return client.stable
+    return true
+  }
+
+  #countRoundBytes (size: number): void {
+    if (this.#round !== this.scheduler.round) {
+      this.#round = this.scheduler.round
+      this.#roundBytes = 0
+    }
+    this.#roundBytes += size
+  }
+
+  endPublish (): void {
+    this.batches.endPublish()
+    if (this.#overfull.length > 0) {
+      const overfull = this.#overfull
+      this.#overfull = []
+      for (const client of overfull) client.flush()
+    }
+    if (this.#tooSlow.length > 0) {
+      const slow = this.#tooSlow
+      this.#tooSlow = []
+      this.counters.slowDisconnects += slow.length
+      for (const client of slow) {
+        this.#slowLog.slow()
+        this.disconnect(client, 'slow')
+      }
+    }
+    this.#slowLog.report()
+  }
+
+  directFrame (event: string, data: unknown, raw: boolean): Frame {
+    const text = formatEvent(null, event, this.#format(event, data, raw), -1)
+    return new Frame(text, Buffer.byteLength(text))
+  }
+
+  heartbeat (told: string): { chunk: Chunk, head: string } {
+    const head = this.#broker.head()
+    if (told === head) return { chunk: this.#plainBeat, head }
+    if (this.#headBeat?.head !== head) this.#headBeat = { chunk: this.#formatBeat(head), head }
+    return this.#headBeat
+  }
+
+  #formatBeat (id: string | null): Chunk {
+    const { heartbeatEvent } = this.options
+    const text = heartbeatEvent === null ? formatComment(id) : formatEvent(id, heartbeatEvent, '{}', -1)
+    return Chunk.fromText(text, Buffer.byteLength(text))
+  }
+
+  // Clients.
+
+  /** @throws SSE_ERR_CLOSED, SSE_ERR_TOO_MANY_CLIENTS */
+  admit (): void {
+    if (this.#state !== 'open') throw new SSE_ERR_CLOSED()
+    const { maxClients } = this.options
+    if (this.#registry.clients.size >= maxClients) throw new SSE_ERR_TOO_MANY_CLIENTS(maxClients)
+  }
+
+  /** How long a client that is turned away should wait, in seconds. */
+  get retryAfter (): number {
+    return Math.ceil((this.options.retry ?? USUAL_RETRY) / 1000)
+  }
+
+  /**
+   * Makes a client, which nobody knows yet.
+   * @param requested what the request gives as its last event id
+   * @throws SSE_ERR_INVALID_OPTION, SSE_ERR_INVALID_CHANNEL, SSE_ERR_TOO_MANY_CHANNELS, SSE_ERR_INVALID_CLIENT_ID,
+   *   SSE_ERR_INVALID_EVENT_NAME, SSE_ERR_UNKNOWN_EVENT
+   */
+  prepare (channels: readonly string[], options: SSEConnectOptions, requested: () => string | null): Client {
+    const checked = checkConnectOptions(options)
+    const { maxChannelsPerClient } = this.options
+    if (channels.length > maxChannelsPerClient) throw new SSE_ERR_TOO_MANY_CHANNELS(maxChannelsPerClient)
+    const stable = checked.id !== undefined
+    if (stable) checkClientId(checked.id)
+    const id = stable ? checked.id as string : randomBytes(16).toString('base64url')
+    const names = this.#filter(checked.events)
+    const broadcast = checked.broadcast ?? true
+    const mode = checked.replay ?? this.options.replay
+    const lastEventId = checked.lastEventId === undefined ? requested() : checked.lastEventId
+    const place = lastEventId === null ? -1 : this.#broker.position(lastEventId)
+    const replays = mode === 'all' || (mode === 'missed' && lastEventId !== null)
+    const targets = broadcast ? [BROADCAST, ...channels] : [...channels]
+    if (stable) targets.push(clientTarget(id))
+    return new Client(this, {
+      id,
+      stable,
+      metadata: checked.metadata ?? {},
+      lastEventId,
+      names,
+      broadcast,
+      opening: {
+        greeting: checked.greeting ?? this.options.greeting,
+        retry: checked.retry === undefined ? this.options.retry : checked.retry,
+        head: this.#broker.head(),
+        resumes: place >= 0,
+        replays,
+        replay: replays || place >= 0
+          ? { targets, names, clientId: id, end: this.#position, cursor: Math.max(place, 0), told: -1, aligned: false }
+          : null
+      }
+    })
+  }
+
+  #filter (events: readonly unknown[] | undefined): ReadonlySet<string> | null {
+    if (events === undefined) return null
+    const names = new Set<string>()
+    for (const event of events) {
+      checkEventName(event)
+      this.#data.checkKnown(event)
+      names.add(event)
+    }
+    return names
+  }
+
+  /** From here on the client is in its channels. */
+  enter (client: Client, channels: readonly string[]): void {
+    this.counters.connections++
+    this.#registry.add(client)
+    for (const channel of channels) this.#registry.join(client, channel)
+  }
+
+  /** The client's stream is on its way: tells the application. */
+  connected (client: Client): void {
+    this.#log.debug({ clientId: client.id, channels: [...client.channels] }, 'client connected')
+    this.#emit('connect', client)
+  }
+
+  /**
+   * Ends a client, once. Where it may still read, the stream ends behind what waits for it; else it is cut.
+   */
+  disconnect (client: Client, reason: SSEDisconnectReason): void {
+    if (client.closed) return
+    client.closed = true
+    this.#registry.remove(client)
+    if (reason === 'server' || reason === 'shutdown' || reason === 'error') {
+      this.#ending.add(client)
+      client.finish(reason === 'shutdown' ? this.#farewell(client) : null)
+    } else {
+      client.cut()
+    }
+    this.#log.debug({ clientId: client.id, reason }, 'client disconnected')
+    client.abortSignal()
+    this.#emit('disconnect', client, reason)
+  }
+
+  /** Ends a client whose response is not its stream's: something else is answered. */
+  abandon (client: Client): void {
+    this.disconnect(client, 'error')
+    client.leaveResponse()
+  }
+
+  /** Spreads the reconnects after a shutdown. */
+  #farewell (client: Client): Chunk | null {
+    const { reconnectSpread } = this.options
+    if (reconnectSpread === 0) return null
+    const wait = (client.retry ?? USUAL_RETRY) + Math.floor(Math.random() * (reconnectSpread + 1))
+    const text = formatRetry(wait) + '\n'
+    return Chunk.fromText(text, text.length)
+  }
+
+  gone (client: Client): void {
+    this.disconnect(client, client.finished ? 'server' : 'client')
+    this.#ending.delete(client)
+    if (this.#ending.size === 0) this.#onDrained?.()
+  }
+
+  tooSlow (client: Client): void {
+    this.#tooSlow.push(client)
+  }
+
+  dropped (events: number): void {
+    this.#slowLog.dropped(events)
+  }
+
+  overfull (client: Client): void {
+    this.#overfull.push(client)
+  }
+
+  failed (client: Client, error: unknown): void {
+    this.#log.error({ err: error, clientId: client.id }, 'writing to a client failed')
+    this.disconnect(client, 'error')
+    client.cut()
+  }
+
+  /** @throws SSE_ERR_INVALID_CHANNEL, SSE_ERR_TOO_MANY_CHANNELS */
+  join (client: Client, channel: string): void {
+    checkChannel(channel)
+    if (client.closed || client.channels.has(channel)) return
+    const { maxChannelsPerClient } = this.options
+    if (client.channels.size >= maxChannelsPerClient) throw new SSE_ERR_TOO_MANY_CHANNELS(maxChannelsPerClient)
+    this.#registry.join(client, channel)
+  }
+
+  leave (client: Client, channel: string): void {
+    this.#registry.leave(client, channel)
+  }
+
+  * #watched (): Generator<Client, void> {
+    yield * this.#registry.clients
+    yield * this.#ending
+  }
+
+  /** Its socket has accepted nothing for too long. */
+  #stalled (client: Client): void {
+    this.counters.slowDisconnects++
+    this.#slowLog.stalled()
+    this.#drop(client, 'stalled')
+  }
+
+  /** Cuts a client, even one whose last bytes are on their way. */
+  #drop (client: Client, reason: 'stalled' | 'client'): void {
+    if (client.closed) client.cut()
+    else this.disconnect(client, reason)
+  }
+
+  #emit (event: 'connect', client: Client): void
+  #emit (event: 'disconnect', client: Client, reason: SSEDisconnectReason): void
+  #emit (event: keyof SSEHubEvents, ...args: [Client, SSEDisconnectReason?]): void {
+    const failed = (error: unknown): void => this.#log.error({ err: error }, `a listener of "${event}" failed`)
+    for (const listener of this.rawListeners(event) as Array<(...args: unknown[]) => unknown>) {
+      try {
+        const result = listener.apply(this, args)
+        if (result instanceof Promise) result.catch(failed)
+      } catch (error) {
+        failed(error)
+      }
+    }
+  }
+
+  // What the application may ask.
+
+  client (id: string): Client | undefined {
+    const [client] = this.#registry.withId(id)
+    return client
+  }
+
+  clients (): Client[] {
+    return [...this.#registry.clients]
+  }
+
+  channelClients (channel: string): Client[] {
+    return [...this.#registry.inChannel(channel)]
+  }
+
+  channels (): Array<{ name: string, count: number }> {
+    return this.#registry.channels()
+  }
+
+  clientCount (channel?: string): number {
+    return channel === undefined ? this.#registry.clients.size : this.#registry.inChannel(channel).size
+  }
+
+  cleanupDisconnected (): number {
+    let count = 0
+    for (const client of this.#watched()) {
+      if (client.alive) continue
+      this.#drop(client, 'client')
+      count++
+    }
+    return count
+  }
+
+  stats (): SSEStats {
+    let bufferedBytes = 0
+    for (const client of this.#watched()) bufferedBytes += client.bufferedBytes
+    return {
+      clients: this.#registry.clients.size,
+      channels: this.#registry.channelCount,
+      ...this.counters,
+      bufferedBytes,
+      historyEvents: this.#history.count,
+      historyBytes: this.#history.bytes,
+      uptime: performance.now() - this.#startedAt
+    }
+  }
+}
+
+function unavailable (error: unknown): SSE_ERR_BROKER_UNAVAILABLE {
+  if (error instanceof SSE_ERR_BROKER_UNAVAILABLE) return error
+  // A failure that the broker did not foresee: nobody can say how far it got.
+  return new SSE_ERR_BROKER_UNAVAILABLE(error instanceof Error ? error.message : String(error), true, { cause: error })
+}

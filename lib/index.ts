@@ -1,0 +1,35 @@
+// The plugin: options, decorators, hooks.
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import type { SSEPluginOptions } from '../types/index.js'
+import * as errors from './errors.js'
+import { Hub } from './hub.js'
+import { hubOptions } from './options.js'
+import { kClient, release, sse as replySse } from './reply.js'
+
+export type * from '../types/index.js'
+export * from './errors.js'
+
+async function register (fastify: FastifyInstance, options: SSEPluginOptions): Promise<void> {
+  const hub = new Hub(hubOptions(options), fastify.log.child({ plugin: 'fastify-sse-hub' }))
+  await hub.start()
+
+  // A child context that registers again shadows its parent's hub, which `decorate` would refuse.
+  if ('sse' in fastify && !Object.hasOwn(fastify, 'sse')) Object.defineProperty(fastify, 'sse', { value: hub, configurable: true, enumerable: true, writable: true })
+  else fastify.decorate('sse', hub)
+
+  if (!fastify.hasReplyDecorator('sse')) {
+    fastify.decorateReply('sse', replySse)
+    fastify.decorateReply(kClient, null)
+    fastify.addHook('onError', async (_request, reply) => release(reply))
+  }
+
+  fastify.addHook('onReady', async () => hub.startHeartbeat())
+  fastify.addHook('preClose', () => hub.close())
+}
+
+const plugin = Object.assign(fp(register, { name: 'fastify-sse-hub', fastify: '5.x' }), errors)
+
+export default plugin
+// What `require('fastify-sse-hub')` gives.
+export { plugin as 'module.exports' }

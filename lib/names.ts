@@ -1,0 +1,49 @@
+// Which event names, channel names and client ids are accepted. What they are for is not known here.
+import { SSE_ERR_INVALID_CHANNEL, SSE_ERR_INVALID_CLIENT_ID, SSE_ERR_INVALID_EVENT_NAME } from './errors.js'
+
+const MAX_LENGTH = 256
+/** CR and LF would end a line of the stream, NUL marks the hub's own targets. */
+// eslint-disable-next-line no-control-regex -- control characters are what it looks for
+const FORBIDDEN = /[\0\r\n]/
+/** Names that begin so belong to the hub. */
+const RESERVED = 'sse:'
+
+/** What is wrong with a name, as the end of a sentence; '' where nothing is. */
+export function flawOf (name: unknown): string {
+  if (typeof name !== 'string') return `must be a string, and it is ${name === null ? 'null' : `of type ${typeof name}`}`
+  if (name.length === 0) return 'must not be empty'
+  if (name.length > MAX_LENGTH) return `must have at most ${MAX_LENGTH} characters, and it has ${name.length}`
+  if (FORBIDDEN.test(name)) return 'must not contain CR, LF or NUL'
+  return ''
+}
+
+/** @throws SSE_ERR_INVALID_EVENT_NAME */
+export function checkEventName (name: unknown): asserts name is string {
+  const flaw = flawOf(name)
+  if (flaw !== '') throw new SSE_ERR_INVALID_EVENT_NAME(`An event name ${flaw}`)
+  if ((name as string).startsWith(RESERVED)) {
+    throw new SSE_ERR_INVALID_EVENT_NAME(`An event name must not begin with "${RESERVED}": such names belong to the hub`)
+  }
+}
+
+/** @throws SSE_ERR_INVALID_CHANNEL */
+export function checkChannel (name: unknown): asserts name is string {
+  const flaw = flawOf(name)
+  if (flaw !== '') throw new SSE_ERR_INVALID_CHANNEL(`A channel name ${flaw}`)
+}
+
+/**
+ * Each channel once.
+ * @throws SSE_ERR_INVALID_CHANNEL
+ */
+export function checkChannels (names: unknown): string[] {
+  if (!Array.isArray(names)) throw new SSE_ERR_INVALID_CHANNEL('Channels must be given as an array of names')
+  names.forEach(checkChannel)
+  return [...new Set<string>(names)]
+}
+
+/** @throws SSE_ERR_INVALID_CLIENT_ID */
+export function checkClientId (id: unknown): asserts id is string {
+  const flaw = flawOf(id)
+  if (flaw !== '') throw new SSE_ERR_INVALID_CLIENT_ID(`A client id ${flaw}`)
+}

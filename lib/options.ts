@@ -1,0 +1,171 @@
+// What the registration and the calls accept, checked against TypeBox schemas, and the defaults. It knows nothing of
+// what the options do.
+import { KindGuard, Type, type Static, type TObject, type TSchema } from '@sinclair/typebox'
+import { TypeCompiler, type TypeCheck } from '@sinclair/typebox/compiler'
+import type { Broker, SSEEventSchemas, SSEPluginOptions } from '../types/index.js'
+import { MemoryBroker } from './brokers/memory.js'
+import { toJSON, type Serializer } from './data.js'
+import { SSE_ERR_INVALID_OPTION } from './errors.js'
+import { flawOf } from './names.js'
+
+/** The longest time that a Node timer takes. */
+const MAX_TIME = 2 ** 31 - 1
+
+const Time = Type.Integer({ minimum: 0, maximum: MAX_TIME })
+const Count = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
+const Size = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })
+const Text = Type.String({ minLength: 1, maxLength: 256 })
+const Replay = Type.Union([Type.Literal('all'), Type.Literal('missed'), Type.Literal('none')])
+const Strict = { additionalProperties: false }
+
+const RegistrationOptions = Type.Partial(Type.Object({
+  heartbeatInterval: Time,
+  heartbeatEvent: Text,
+  retry: Type.Union([Time, Type.Null()]),
+  historySize: Count,
+  historyMaxAge: Time,
+  historyMaxBytes: Count,
+  replay: Replay,
+  greeting: Type.Boolean(),
+  maxClients: Count,
+  maxChannelsPerClient: Count,
+  maxEventBytes: Size,
+  maxBufferedBytes: Size,
+  slowClient: Type.Union([Type.Literal('disconnect'), Type.Literal('drop')]),
+  stallTimeout: Time,
+  closeTimeout: Time,
+  reconnectSpread: Time,
+  lastEventIdQuery: Type.Union([Text, Type.Null()]),
+  events: Type.Record(Type.String(), Type.Any()),
+  serializer: Type.Function([Type.Unknown(), Type.String()], Type.String()),
+  broker: Type.Object({
+    start: Type.Function([], Type.Any()),
+    publish: Type.Function([], Type.Any()),
+    head: Type.Function([], Type.Any()),
+    position: Type.Function([], Type.Any()),
+    close: Type.Function([], Type.Any())
+  }, { additionalProperties: true }),
+  // Fastify's own, which it hands to every plugin.
+  prefix: Type.Any(),
+  logLevel: Type.Any(),
+  logSerializers: Type.Any()
+}, Strict))
+
+const ConnectOptions = Type.Partial(Type.Object({
+  // Checked by the rules for names, with a code of its own.
+  id: Type.Any(),
+  metadata: Type.Any(),
+  events: Type.Array(Type.Any()),
+  broadcast: Type.Boolean(),
+  greeting: Type.Boolean(),
+  replay: Replay,
+  lastEventId: Type.Union([Type.String(), Type.Null()]),
+  retry: Type.Union([Time, Type.Null()])
+}, Strict))
+
+const PublishOptions = Type.Partial(Type.Object({
+  transient: Type.Boolean(),
+  except: Type.String(),
+  retry: Time,
+  raw: Type.Boolean(),
+  idempotencyKey: Text
+}, Strict))
+
+const SendOptions = Type.Partial(Type.Object({ raw: Type.Boolean() }, Strict))
+
+const StreamOptions = Type.Object({ event: Type.Any(), raw: Type.Optional(Type.Boolean()) }, Strict)
+
+const registration = TypeCompiler.Compile(RegistrationOptions)
+const connect = TypeCompiler.Compile(ConnectOptions)
+const publish = TypeCompiler.Compile(PublishOptions)
+const send = TypeCompiler.Compile(SendOptions)
+const stream = TypeCompiler.Compile(StreamOptions)
+
+function check<Schema extends TObject> (of: TypeCheck<Schema>, options: unknown, where: string): Static<Schema> {
+  if (of.Check(options)) return options
+  const { path, message, schema } = of.Errors(options).First()!
+  const name = path.slice(1).split('/')[0]
+  if (name === '') throw new SSE_ERR_INVALID_OPTION(`The options of ${where} must be an object`)
+  const properties = Object.keys(of.Schema().properties)
+  if (!properties.includes(name!)) {
+    throw new SSE_ERR_INVALID_OPTION(`Unknown option "${name}" of ${where}; there are ${properties.join(', ')}`)
+  }
+  throw new SSE_ERR_INVALID_OPTION(`Option "${name}" of ${where} is invalid: ${message}${accepted(schema)}`)
+}
+
+/** What the message of a failed choice leaves open: what may be chosen. */
+function accepted (schema: TSchema): string {
+  if (!KindGuard.IsUnion(schema)) return ''
+  return `: ${schema.anyOf.map(choice => KindGuard.IsLiteral(choice) ? JSON.stringify(choice.const) : choice.type).join(' or ')}`
+}
+
+/** @throws SSE_ERR_INVALID_OPTION */
+export const checkConnectOptions = (options: unknown): Static<typeof ConnectOptions> => check(connect, options, 'reply.sse()')
+/** @throws SSE_ERR_INVALID_OPTION */
+export const checkPublishOptions = (options: unknown): Static<typeof PublishOptions> => check(publish, options, 'a publish')
+/** @throws SSE_ERR_INVALID_OPTION */
+export const checkSendOptions = (options: unknown): Static<typeof SendOptions> => check(send, options, 'client.send()')
+/** @throws SSE_ERR_INVALID_OPTION */
+export const checkStreamOptions = (options: unknown): Static<typeof StreamOptions> => check(stream, options, 'client.stream()')
+
+/** The registration's options with their defaults; "no limit" is `Infinity`. */
+export interface HubOptions {
+  readonly heartbeatInterval: number
+  readonly heartbeatEvent: string | null
+  readonly retry: number | null
+  readonly historySize: number
+  readonly historyMaxAge: number
+  readonly historyMaxBytes: number
+  readonly replay: 'all' | 'missed' | 'none'
+  readonly greeting: boolean
+  readonly maxClients: number
+  readonly maxChannelsPerClient: number
+  readonly maxEventBytes: number
+  readonly maxBufferedBytes: number
+  readonly slowClient: 'disconnect' | 'drop'
+  readonly stallTimeout: number
+  readonly closeTimeout: number
+  readonly reconnectSpread: number
+  readonly lastEventIdQuery: string | null
+  readonly events: SSEEventSchemas | undefined
+  readonly serializer: Serializer
+  readonly broker: Broker
+}
+
+/** @throws SSE_ERR_INVALID_OPTION, which names the option */
+export function hubOptions (options: SSEPluginOptions): HubOptions {
+  check(registration, options, 'fastify-sse-hub')
+  for (const [event, schema] of Object.entries(options.events ?? {})) {
+    const flaw = flawOf(event) || (event.startsWith('sse:') ? 'must not begin with "sse:"' : '')
+    if (flaw !== '') throw new SSE_ERR_INVALID_OPTION(`Option "events" of fastify-sse-hub is invalid: an event name ${flaw}`)
+    if (!KindGuard.IsSchema(schema)) {
+      throw new SSE_ERR_INVALID_OPTION(`Option "events" of fastify-sse-hub is invalid: "${event}" is not a TypeBox schema`)
+    }
+  }
+  if (options.heartbeatEvent !== undefined) {
+    const flaw = flawOf(options.heartbeatEvent)
+    if (flaw !== '') throw new SSE_ERR_INVALID_OPTION(`Option "heartbeatEvent" of fastify-sse-hub is invalid: an event name ${flaw}`)
+  }
+  return {
+    heartbeatInterval: options.heartbeatInterval ?? 30_000,
+    heartbeatEvent: options.heartbeatEvent ?? null,
+    retry: options.retry === undefined ? 3000 : options.retry,
+    historySize: options.historySize ?? 50,
+    historyMaxAge: options.historyMaxAge ?? Infinity,
+    historyMaxBytes: options.historyMaxBytes ?? 64 * 1024 * 1024,
+    replay: options.replay ?? 'all',
+    greeting: options.greeting ?? true,
+    maxClients: options.maxClients ?? Infinity,
+    maxChannelsPerClient: options.maxChannelsPerClient ?? 100,
+    maxEventBytes: options.maxEventBytes ?? 1024 * 1024,
+    maxBufferedBytes: options.maxBufferedBytes ?? 1024 * 1024,
+    slowClient: options.slowClient ?? 'disconnect',
+    stallTimeout: options.stallTimeout ?? 60_000,
+    closeTimeout: options.closeTimeout ?? 2000,
+    reconnectSpread: options.reconnectSpread ?? 5000,
+    lastEventIdQuery: options.lastEventIdQuery === undefined ? 'lastEventId' : options.lastEventIdQuery,
+    events: options.events,
+    serializer: options.serializer ?? (toJSON as Serializer),
+    broker: options.broker ?? new MemoryBroker()
+  }
+}

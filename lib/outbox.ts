@@ -1,0 +1,406 @@
+// What waits for one client, in order, and how it gets to the client's stream, a write a visit. It must not know of
+// channels or of the broker.
+import { Frame, type Batch, type Batches } from './batch.js'
+import type { Counters } from './counters.js'
+import type { Replay, Replays } from './replay.js'
+import type { Scheduler, Visited } from './scheduler.js'
+import type { EventStream, StreamOwner } from './stream.js'
+import { Chunk, formatEvent, formatRetry, MAX_WRITE } from './wire.js'
+
+/** What an outbox needs around it. */
+export interface OutboxHost {
+  readonly batches: Batches
+  readonly replays: Replays
+  readonly scheduler: Scheduler
+  readonly counters: Counters
+  /** What may wait for one client. */
+  readonly maxBufferedBytes: number
+  /** Whether the oldest go where more waits; else the client goes. */
+  readonly dropsOldest: boolean
+  /** A heartbeat that tells the newest event's id, where the client was not told that one yet. */
+  heartbeat (told: string): { readonly chunk: Chunk, readonly head: string }
+}
+
+/** How a stream begins. */
+export interface Opening {
+  readonly greeting: boolean
+  /** `null` leaves it out. */
+  readonly retry: number | null
+  /** The newest event's id when the client came: what is later waits for it. */
+  readonly head: string
+  /** What it has of the past and what it may miss; `null` where neither matters. */
+  readonly replay: Replay | null
+  /** Whether it said what it had last, and that is a place in today's order. */
+  readonly resumes: boolean
+  /** Whether it is given what it missed; else it is only told whether it missed anything. */
+  readonly replays: boolean
+}
+
+/** A `send()` that waits for the socket. */
+interface PendingSend {
+  /** How many bytes in line must have been taken. */
+  readonly mark: number
+  readonly settle: (taken: boolean) => void
+}
+
+export abstract class Outbox implements Visited, StreamOwner {
+  abstract readonly id: string
+  /** The scheduler's mark. */
+  queued = false
+  /** When something was last written, and when the socket last refused more, by `performance.now()`. */
+  writtenAt: number
+  blockedAt = 0
+  /** The stream is open, and its socket has not refused bytes since it last drained. */
+  ready = false
+
+  protected readonly host: OutboxHost
+  #stream!: EventStream
+  /** How it begins; `null` once that is written. */
+  #opening: Opening | null
+  #replay: Replay | null = null
+  /** Pieces of an event that is larger than one write, the next one last. */
+  #rest: Chunk[] | null = null
+  /** Events that were dropped and that the client was not told of. */
+  #lost = 0
+  #batch: Batch
+  /** What waits behind a full batch. */
+  #side: Frame[] | null = null
+  #sideBytes = 0
+  /** Bytes that were ever put in line. */
+  #enqueued = 0
+  #sends: PendingSend[] | null = null
+  #beatDue = false
+  /** The newest event's id that it was told outside of events. */
+  #headTold = ''
+  #ending = false
+  #farewell: Chunk | null = null
+
+  constructor (host: OutboxHost, opening: Opening) {
+    this.host = host
+    this.#opening = opening
+    this.#batch = host.batches.empty
+    this.writtenAt = performance.now()
+  }
+
+  /** Gives it the stream that was made with it as the owner. */
+  attach (stream: EventStream): void {
+    this.#stream = stream
+  }
+
+  /** The client can't be reached any more. */
+  protected abstract gone (): void
+  /** More waits than may. Nothing of the app's may run in here. */
+  protected abstract tooSlow (): void
+  /** So many of the oldest events were dropped. Nothing of the app's may run in here. */
+  protected abstract dropped (count: number): void
+  /** More waits than one write takes, though the socket takes all. Nothing of the app's may run in here. */
+  protected abstract overfull (): void
+  /** Writing failed. */
+  protected abstract failed (error: unknown): void
+
+  /** Bytes that wait, in here and in the socket. */
+  get bufferedBytes (): number {
+    return this.#inLine + this.#restBytes + this.#stream.buffered
+  }
+
+  /** Whether the other side is still there, as far as can be told. */
+  get alive (): boolean {
+    return this.#stream.alive
+  }
+
+  /** Whether the response has ended and its last bytes have left. */
+  get finished (): boolean {
+    return this.#stream.finished
+  }
+
+  /** Whether the app's hooks have run, and the response is this stream's. */
+  get piped (): boolean {
+    return this.#stream.piped
+  }
+
+  /** Whether the socket has refused bytes and has not drained since. */
+  get blocked (): boolean {
+    return this.#stream.open && !this.ready
+  }
+
+  /** Bytes of events that wait for their turn. */
+  get #inLine (): number {
+    return this.#batch.size + this.#sideBytes
+  }
+
+  get #restBytes (): number {
+    let bytes = 0
+    if (this.#rest !== null) for (const piece of this.#rest) bytes += piece.size
+    return bytes
+  }
+
+  /** Puts an event in line. The hot path of a publish: no user code, and nothing that could throw. */
+  push (frame: Frame): void {
+    const { host } = this
+    this.#enqueued += frame.size
+    if (this.#side === null && this.#batch.admits(frame)) {
+      this.#batch = host.batches.add(this.#batch, frame)
+    } else {
+      this.#side ??= []
+      this.#side.push(frame)
+      this.#sideBytes += frame.size
+    }
+    if (!this.ready) {
+      // Only a client that can't be written to can be slow.
+      if (this.bufferedBytes > host.maxBufferedBytes) this.#tooMuch()
+    } else if (this.#side !== null) {
+      this.overfull()
+    } else if (!this.queued) {
+      host.scheduler.add(this)
+    }
+  }
+
+  /** Puts an event in line and resolves when the socket took it (true) or it never will (false). */
+  pushAndWait (frame: Frame): Promise<boolean> {
+    this.push(frame)
+    const mark = this.#enqueued
+    return new Promise(settle => {
+      this.#sends ??= []
+      this.#sends.push({ mark, settle })
+    })
+  }
+
+  /** Asks for a heartbeat, unless something else is written before. */
+  beat (): void {
+    if (!this.ready || this.#beatDue) return
+    this.#beatDue = true
+    this.host.scheduler.add(this)
+  }
+
+  /**
+   * Ends the stream behind all that waits.
+   * @param farewell the last thing written
+   */
+  finish (farewell: Chunk | null): void {
+    this.#ending = true
+    this.#farewell = farewell
+    if (this.ready) this.host.scheduler.add(this)
+  }
+
+  /** Cuts the stream. */
+  cut (): void {
+    this.#stream.abort()
+    this.onClose()
+  }
+
+  /** Answers with a head alone. */
+  dismiss (): void {
+    this.#opening = null
+    this.finish(null)
+  }
+
+  /** Lets go of the response, which is answered otherwise. */
+  leaveResponse (): void {
+    this.#stream.leave()
+    this.onClose()
+  }
+
+  onOpen (): void {
+    this.ready = true
+    this.host.scheduler.add(this)
+  }
+
+  onDrain (): void {
+    if (this.ready || !this.#stream.open) return
+    this.ready = true
+    this.#settle()
+    this.host.scheduler.add(this)
+  }
+
+  onClose (): void {
+    this.ready = false
+    const sends = this.#sends
+    this.#sends = this.#side = this.#rest = this.#replay = this.#opening = null
+    this.#batch = this.host.batches.empty
+    this.#sideBytes = 0
+    if (sends !== null) for (const { settle } of sends) settle(false)
+    this.gone()
+  }
+
+  /** Writes what is next, at most one write's worth: a socket that nobody reads would take 4 MB before it refuses. */
+  visit (): void {
+    if (!this.ready) return
+    try {
+      const chunks = this.#next()
+      if (chunks.length > 0) this.#write(chunks)
+      if (!this.ready) return
+      if (this.#waits) this.host.scheduler.add(this)
+      else if (this.#ending) this.#end()
+    } catch (error) {
+      this.failed(error)
+    }
+  }
+
+  /** Writes until nothing waits or the socket refuses. */
+  flush (): void {
+    do this.visit()
+    while (this.ready && this.#side !== null)
+  }
+
+  get #waits (): boolean {
+    return this.#batch.count > 0 || this.#side !== null || this.#replay !== null || this.#rest !== null || this.#lost !== 0
+  }
+
+  #next (): readonly Chunk[] {
+    if (this.#rest !== null) {
+      const piece = this.#rest.pop()!
+      if (this.#rest.length === 0) this.#rest = null
+      return [piece]
+    }
+    if (this.#opening !== null) return this.#open(this.#opening)
+    if (this.#replay !== null) {
+      // History has let go of what the replay had not reached.
+      const gap = this.host.replays.lost(this.#replay) ? [gapChunk(NaN)] : []
+      return [...gap, ...this.#page(this.#replay)]
+    }
+    if (this.#lost !== 0) {
+      const gap = gapChunk(this.#lost)
+      this.#lost = 0
+      return [gap]
+    }
+    const { host } = this
+    if (this.#batch.count > 0) {
+      const batch = this.#batch
+      this.#batch = host.batches.empty
+      host.counters.delivered += batch.count
+      return this.#inPieces(batch.chunk())
+    }
+    if (this.#side !== null) return this.#inPieces(this.#nextOfSide(this.#side))
+    if (this.#beatDue) {
+      const { chunk, head } = host.heartbeat(this.#headTold)
+      this.#headTold = head
+      return [chunk]
+    }
+    return []
+  }
+
+  #write (chunks: readonly Chunk[]): void {
+    const { host } = this
+    this.#beatDue = false
+    this.writtenAt = performance.now()
+    for (const chunk of chunks) host.counters.bytesWritten += chunk.size
+    if (this.#stream.write(chunks)) {
+      this.#settle()
+    } else {
+      this.ready = false
+      this.blockedAt = this.writtenAt
+    }
+  }
+
+  #open ({ greeting, retry, head, replay, resumes, replays }: Opening): readonly Chunk[] {
+    this.#opening = null
+    let recovered = resumes
+    if (replay !== null) {
+      if (this.host.replays.lost(replay)) recovered = false
+      if (replays) this.#replay = replay
+      else if (this.host.replays.pending(replay)) recovered = false
+    }
+    const page = this.#replay === null ? [] : this.#page(this.#replay)
+    let text = retry === null ? '' : formatRetry(retry)
+    if (greeting) {
+      // Where no replay follows, a client that has got no event yet can resume as well.
+      const id = page.length === 0 && this.#replay === null ? head : null
+      if (id !== null) this.#headTold = head
+      text += formatEvent(id, 'sse:open', JSON.stringify({ clientId: this.id, recovered }), -1)
+    } else if (text !== '') {
+      text += '\n'
+    }
+    if (text === '' && page.length === 0) {
+      this.#stream.flushHead()
+      return []
+    }
+    return text === '' ? page : [Chunk.fromText(text, Buffer.byteLength(text)), ...page]
+  }
+
+  #page (replay: Replay): readonly Chunk[] {
+    const { host } = this
+    const page = host.replays.page(replay)
+    host.counters.replayed += page.count
+    if (replay.cursor === replay.end) this.#replay = null
+    // Only a page of a single event can be larger than one write.
+    return page.chunks.length === 1 ? this.#inPieces(page.chunks[0]!) : page.chunks
+  }
+
+  #nextOfSide (side: Frame[]): Chunk {
+    let count = 0
+    let size = 0
+    while (count < side.length && (count === 0 || size + side[count]!.size <= MAX_WRITE)) size += side[count++]!.size
+    const frames = side.splice(0, count)
+    if (side.length === 0) this.#side = null
+    this.#sideBytes -= size
+    this.host.counters.delivered += count
+    return Chunk.join(frames.map(frame => frame.chunk()), size)
+  }
+
+  #inPieces (chunk: Chunk): readonly Chunk[] {
+    const [first, ...rest] = chunk.pieces()
+    if (rest.length > 0) this.#rest = rest.reverse()
+    return [first!]
+  }
+
+  #tooMuch (): void {
+    const { host } = this
+    if (!host.dropsOldest) return this.tooSlow()
+    const count = this.#dropOldest(host.maxBufferedBytes / 2)
+    this.#lost += count
+    host.counters.dropped += count
+    this.dropped(count)
+  }
+
+  /** Drops the oldest events until at most so many bytes wait; returns how many it dropped. */
+  #dropOldest (limit: number): number {
+    const begin = this.#enqueued - this.#inLine
+    let count = this.#batch.count
+    this.#batch = this.host.batches.empty
+    const side = this.#side
+    if (side !== null) {
+      const excess = this.bufferedBytes - limit
+      let bytes = 0
+      let frames = 0
+      while (frames < side.length && bytes < excess) bytes += side[frames++]!.size
+      side.splice(0, frames)
+      if (side.length === 0) this.#side = null
+      this.#sideBytes -= bytes
+      count += frames
+    }
+    const end = this.#enqueued - this.#inLine
+    const sends = this.#sends
+    if (sends !== null) {
+      this.#sends = sends.filter(({ mark }) => mark <= begin || mark > end)
+      for (const { mark, settle } of sends) if (mark > begin && mark <= end) settle(false)
+    }
+    return count
+  }
+
+  /** Settles the sends whose bytes the socket has taken. */
+  #settle (): void {
+    const sends = this.#sends
+    if (sends === null || this.#rest !== null) return
+    const taken = this.#enqueued - this.#inLine
+    let count = 0
+    while (count < sends.length && sends[count]!.mark <= taken) sends[count++]!.settle(true)
+    if (count === sends.length) this.#sends = null
+    else sends.splice(0, count)
+  }
+
+  #end (): void {
+    const farewell = this.#farewell
+    if (farewell !== null) this.#write([farewell])
+    this.ready = false
+    this.#stream.end()
+  }
+}
+
+/**
+ * Tells a client that events were lost for it while it was connected.
+ * @param lost how many; `NaN` where nobody knows, which JSON writes as `null`
+ */
+function gapChunk (lost: number): Chunk {
+  const text = formatEvent(null, 'sse:gap', JSON.stringify({ lost }), -1)
+  return Chunk.fromText(text, text.length)
+}

@@ -1,0 +1,47 @@
+// Takes items from a source one by one until it ends or nobody wants them any more. It must not know of clients.
+import { SSE_ERR_INVALID_OPTION } from './errors.js'
+
+/**
+ * Hands on one item after the other, each when the one before was dealt with.
+ * Resolves to true after the last one, to false once `signal` is aborted, even while the source is silent; then, and
+ * when an item could not be dealt with, the source's `return()` is called.
+ * Rejects with what the source or `deal` throws.
+ * @throws SSE_ERR_INVALID_OPTION where the source can't be iterated
+ */
+export async function pump (source: unknown, signal: AbortSignal, deal: (item: unknown) => Promise<unknown>): Promise<boolean> {
+  const iterator = iteratorOf(source)
+  // One listener for the whole run: racing each step against one long-lived promise would pile up reactions on it.
+  let stop = (): void => {}
+  const onAbort = (): void => stop()
+  signal.addEventListener('abort', onAbort)
+  let ended = false
+  try {
+    while (!signal.aborted) {
+      const step = await new Promise<IteratorResult<unknown> | null>((resolve, reject) => {
+        stop = () => resolve(null)
+        Promise.resolve(iterator.next()).then(resolve, error => {
+          ended = true
+          reject(error)
+        })
+      })
+      if (step === null) break
+      if (step.done === true) {
+        ended = true
+        return true
+      }
+      await deal(await step.value)
+    }
+    return false
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+    // Not awaited: a generator answers only when its pending step is done, which may be never.
+    if (!ended) Promise.resolve(iterator.return?.()).catch(() => {})
+  }
+}
+
+function iteratorOf (source: unknown): AsyncIterator<unknown> | Iterator<unknown> {
+  const iterable = (source ?? {}) as Partial<AsyncIterable<unknown> & Iterable<unknown>>
+  const iterator = iterable[Symbol.asyncIterator]?.() ?? iterable[Symbol.iterator]?.()
+  if (iterator === undefined) throw new SSE_ERR_INVALID_OPTION('The source of client.stream() must be an async iterable, an iterable or a Readable')
+  return iterator
+}

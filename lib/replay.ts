@@ -1,0 +1,171 @@
+// What a client that connects is given of the past, in pages of one write, whose bytes are shared by all that replay
+// the same. It must not know of clients or sockets.
+import type { History, KeptEvent } from './history.js'
+import { Chunk, MAX_WRITE } from './wire.js'
+
+/** Positions in a block, aligned: the unit of sharing. */
+const BLOCK = 64
+const MAX_CACHE_BYTES = 16 * 1024 * 1024
+/** What a block takes in the cache beside its bytes and its key. */
+const BLOCK_OVERHEAD = 400
+
+/** One client's way through the past. */
+export interface Replay {
+  readonly targets: readonly string[]
+  /** Only events of these names; `null` for all. */
+  readonly names: ReadonlySet<string> | null
+  /** Whose replay it is: an event may except it. */
+  readonly clientId: string
+  /** The last position: what came later reaches the client live. */
+  readonly end: number
+  /** The position up to which it has everything. */
+  cursor: number
+  /** The history's tick up to which the client knows of losses. */
+  told: number
+  /** Whether the cursor is where others come by as well, so that the next block is worth keeping. */
+  aligned: boolean
+}
+
+export interface Page {
+  /** At most one write's worth, unless a single event is larger. */
+  readonly chunks: readonly Chunk[]
+  /** Events in them. */
+  readonly count: number
+}
+
+interface Block {
+  /** `null` where nothing in it is for the client. */
+  readonly chunk: Chunk | null
+  readonly count: number
+  /** The position that it reaches. */
+  readonly to: number
+}
+
+export class Replays {
+  readonly #history: History
+  readonly #maxBytes: number
+  /** Blocks in the order of their last use. */
+  readonly #blocks = new Map<string, Block>()
+  #bytes = 0
+
+  constructor (history: History, historyMaxBytes: number) {
+    this.#history = history
+    this.#maxBytes = Math.min(MAX_CACHE_BYTES, historyMaxBytes / 4)
+  }
+
+  /** Bytes of the blocks kept for sharing. */
+  get bytes (): number {
+    return this.#bytes
+  }
+
+  /** Whether something that is for the client, and that it does not know of, is gone from its way. */
+  lost (replay: Replay): boolean {
+    this.#history.expire()
+    return this.#history.lost(replay.targets, replay.cursor, replay.told)
+  }
+
+  /** Whether something that is kept is still ahead of it. */
+  pending (replay: Replay): boolean {
+    return this.#history.first(replay.targets, replay.cursor, replay.end) !== 0
+  }
+
+  /** The next page; moves the cursor, at the end to `end`. */
+  page (replay: Replay): Page {
+    replay.told = this.#history.tick
+    const chunks: Chunk[] = []
+    let count = 0
+    let size = 0
+    // Targets of which nothing is kept don't matter here: so clients with ids of their own share their blocks as long
+    // as nothing is kept for those ids.
+    const targets = replay.targets.filter(target => this.#history.has(target)).sort()
+    const key = keyOf(targets, replay.names)
+    while (replay.cursor < replay.end) {
+      const first = this.#history.first(targets, replay.cursor, replay.end)
+      if (first === 0) {
+        replay.cursor = replay.end
+        break
+      }
+      const begin = first - 1 - (first - 1) % BLOCK
+      if (begin >= replay.cursor) {
+        replay.cursor = begin
+        replay.aligned = true
+      }
+      const block = this.#block(replay, targets, key, begin + BLOCK)
+      if (block.chunk !== null) {
+        // Within a page the first block goes in whatever its size, so that every page gets on.
+        if (size > 0 && size + block.chunk.size > MAX_WRITE) break
+        chunks.push(block.chunk)
+        size += block.chunk.size
+        count += block.count
+      }
+      replay.cursor = block.to
+    }
+    return { chunks, count }
+  }
+
+  #block (replay: Replay, targets: readonly string[], key: string, blockEnd: number): Block {
+    // Only finished blocks are shared: one that the present cuts off would be another for every client.
+    const shared = replay.aligned && blockEnd <= replay.end
+    if (!shared) return this.#build(replay, targets, Math.min(blockEnd, replay.end)).block
+    const blockKey = `${replay.cursor} ${key}`
+    const known = this.#blocks.get(blockKey)
+    if (known !== undefined) {
+      this.#forget(blockKey, known)
+      // Since it was made, history may have let go of something in it.
+      if (!this.#history.lost(targets, replay.cursor, 0)) {
+        this.#keep(blockKey, known)
+        return known
+      }
+    }
+    const { block, personal } = this.#build(replay, targets, blockEnd)
+    if (!personal) this.#keep(blockKey, block)
+    return block
+  }
+
+  #build (replay: Replay, targets: readonly string[], to: number): { block: Block, personal: boolean } {
+    let text = ''
+    let size = 0
+    let count = 0
+    let personal = false
+    for (const event of this.#history.range(targets, replay.cursor, to)) {
+      if (event.except !== '') personal = true
+      if (!isFor(replay, event)) continue
+      if (size > 0 && size + event.size > MAX_WRITE) {
+        to = event.position - 1
+        break
+      }
+      text += event.text
+      size += event.size
+      count++
+    }
+    return { block: { chunk: size === 0 ? null : Chunk.fromText(text, size), count, to }, personal }
+  }
+
+  #keep (key: string, block: Block): void {
+    this.#blocks.set(key, block)
+    this.#bytes += cost(key, block)
+    for (const [oldKey, old] of this.#blocks) {
+      if (this.#bytes <= this.#maxBytes) break
+      this.#forget(oldKey, old)
+    }
+  }
+
+  #forget (key: string, block: Block): void {
+    this.#blocks.delete(key)
+    this.#bytes -= cost(key, block)
+  }
+}
+
+/** What two replays must have in common to share blocks. */
+function keyOf (targets: readonly string[], names: ReadonlySet<string> | null): string {
+  return `${targets.join('\n')}\n\n${names === null ? '' : [...names].sort().join('\n')}`
+}
+
+/** Whether a replay's client gets an event. */
+function isFor (replay: Replay, event: KeptEvent): boolean {
+  return event.except !== replay.clientId && (replay.names === null || replay.names.has(event.name))
+}
+
+function cost (key: string, block: Block): number {
+  return key.length + BLOCK_OVERHEAD + (block.chunk === null ? 0 : block.chunk.size)
+}

@@ -1,0 +1,83 @@
+// Gives every client that has something waiting its turn, without holding the event loop. It must not know what a
+// visit does.
+
+/** How long a slice may hold the event loop, in milliseconds. */
+const SLICE = 2
+/** Visits between two looks at the clock, less one: a power of two less one. */
+const CLOCK_MASK = 15
+
+/** What the scheduler visits. */
+export interface Visited {
+  /** Whether it is in line: the scheduler's own mark. */
+  queued: boolean
+  /** Must not throw. */
+  visit (): void
+}
+
+export class Scheduler {
+  /** Number of the present round. */
+  round = 0
+  /** This round: each is visited once. Who comes in line meanwhile waits for the next round. */
+  #round: Visited[] = []
+  #at = 0
+  #next: Visited[] = []
+  #scheduled = false
+  /** Called at the end of the present round, and of the next one. */
+  #roundWaiters: Array<() => void> = []
+  #nextWaiters: Array<() => void> = []
+
+  add (visited: Visited): void {
+    if (visited.queued) return
+    visited.queued = true
+    this.#next.push(visited)
+    this.#schedule()
+  }
+
+  /** Resolves when all that are in line now have been visited, and the event loop had a turn. */
+  settled (): Promise<void> {
+    return new Promise(resolve => {
+      this.#nextWaiters.push(resolve)
+      this.#schedule()
+    })
+  }
+
+  #schedule (): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    setImmediate(this.#slice)
+  }
+
+  // A slice ends after a time, not after a count: other requests are served in between, and what is published
+  // meanwhile joins the batches of those who still wait. The busier the hub, the fewer writes per event.
+  readonly #slice = (): void => {
+    if (this.#at === this.#round.length) this.#beginRound()
+    const round = this.#round
+    const end = performance.now() + SLICE
+    while (this.#at < round.length) {
+      const visited = round[this.#at++]!
+      visited.queued = false
+      visited.visit()
+      if ((this.#at & CLOCK_MASK) === 0 && performance.now() > end) break
+    }
+    if (this.#at === round.length) this.#endRound()
+    this.#scheduled = false
+    if (this.#at < round.length || this.#next.length > 0 || this.#nextWaiters.length > 0) this.#schedule()
+  }
+
+  #beginRound (): void {
+    this.round++
+    const spent = this.#round
+    spent.length = this.#at = 0
+    this.#round = this.#next
+    this.#next = spent
+    const waiters = this.#roundWaiters
+    this.#roundWaiters = this.#nextWaiters
+    this.#nextWaiters = waiters
+  }
+
+  #endRound (): void {
+    this.#round.length = this.#at = 0
+    for (const resolve of this.#roundWaiters) resolve()
+    this.#roundWaiters.length = 0
+  }
+}

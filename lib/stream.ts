@@ -1,0 +1,279 @@
+// One response as the place where event stream bytes go. Fastify gets it as the payload of `reply.send()`, runs the
+// app's hooks and pipes it into the response; from then on bytes go to that response, or past it to its socket.
+// It must not know of events, batches or the hub.
+import { ServerResponse, type IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
+import { Readable, type Writable } from 'node:stream'
+import { directSocket } from './direct.js'
+import type { Chunk } from './wire.js'
+
+type Listener = (...args: unknown[]) => void
+
+/** What the stream tells its client. */
+export interface StreamOwner {
+  /** The hooks have run; `write` may be called. */
+  onOpen (): void
+  /** What was refused is taken. */
+  onDrain (): void
+  /** The connection is gone, or the response is over. Called once. */
+  onClose (): void
+}
+
+/**
+ * It is not a `Readable`, which costs 3 KB a connection, but has what Fastify and `stream.finished` touch of one.
+ * A hook that pipes it elsewhere than into the response, or reads it, gets a real one.
+ */
+export class EventStream {
+  /** Whether `write` may be called. */
+  open = false
+  /** Whether Fastify has piped it into the response: the app's hooks have run. */
+  piped = false
+  readonly #owner: StreamOwner
+  readonly #response: ServerResponse
+  readonly #onPipe: () => void
+  /** The connection, where it is one of HTTP/1; its end is the client's leaving. */
+  readonly #connection: Socket | null
+  /** Takes chunks as they are, once `directSocket` has found it. */
+  #socket: Socket | null = null
+  /** In place of the response where a hook reads the payload. */
+  #readable: Readable | null = null
+  /** Listeners from before the stream is piped. */
+  #listeners: Array<[event: string, listener: Listener]> | null = []
+  #keepsEnd = false
+  #wroteHead = false
+  #ended = false
+  #closed = false
+
+  /**
+   * @param onPipe called when Fastify pipes the stream into the response: all hooks have run
+   */
+  constructor (owner: StreamOwner, request: IncomingMessage, response: ServerResponse, onPipe: () => void) {
+    this.#owner = owner
+    this.#response = response
+    this.#onPipe = onPipe
+    this.#connection = request.httpVersionMajor === 1 ? request.socket : null
+    response.on('close', this.#onClose)
+    // A pipelined response that waits for its turn says nothing when its connection goes; the connection does.
+    this.#connection?.on('close', this.#onClose)
+    this.#connection?.on('end', this.#onEnd)
+  }
+
+  // What Fastify, its plugins and `stream.finished` call.
+
+  pipe<Target extends Writable> (target: Target, options?: { end?: boolean }): Target {
+    if (this.#closed) {
+      this.#emitEnd()
+      return target
+    }
+    if (this.#readable !== null) return this.#readable.pipe(target, options)
+    if (target as unknown !== this.#response) return this.#materialise().pipe(target, options)
+    this.#keepsEnd = options?.end === false
+    this.piped = true
+    this.#onPipe()
+    // What the source's end means is that Fastify shall not take a disconnect for a fault of the source.
+    if (!this.#keepsEnd) this.#emitEnd()
+    const response = this.#response
+    // HTTP/1 pipelining: an earlier response has the socket. The turn begins with 'socket', and what Node held back
+    // is written by the next tick.
+    const waits = response instanceof ServerResponse && response.socket === null
+    if (waits) response.once('socket', () => process.nextTick(this.#setOpen))
+    else this.#setOpen()
+    return target
+  }
+
+  on (event: string, listener: Listener): this {
+    if (event === 'data' || event === 'readable') this.#materialise()
+    if (this.#readable !== null) this.#readable.on(event, listener)
+    else this.#listeners?.push([event, listener])
+    return this
+  }
+
+  once (event: string, listener: Listener): this {
+    const once = (...args: unknown[]): void => {
+      this.off(event, once)
+      listener.apply(this, args)
+    }
+    return this.on(event, once)
+  }
+
+  off (event: string, listener: Listener): this {
+    this.#readable?.off(event, listener)
+    this.#listeners = this.#listeners?.filter(entry => entry[0] !== event || entry[1] !== listener) ?? null
+    return this
+  }
+
+  addListener (event: string, listener: Listener): this {
+    return this.on(event, listener)
+  }
+
+  removeListener (event: string, listener: Listener): this {
+    return this.off(event, listener)
+  }
+
+  [Symbol.asyncIterator] (): AsyncIterator<Buffer> {
+    return this.#materialise()[Symbol.asyncIterator]()
+  }
+
+  /** For a response without a body nothing is read. */
+  resume (): this {
+    this.#readable?.resume()
+    return this
+  }
+
+  /** The response is over before its source: Fastify's word, or a hook's. */
+  destroy (): this {
+    if (!this.#ended) this.abort()
+    return this
+  }
+
+  // What the client calls.
+
+  /** Bytes that were taken from the hub and have not left the process. */
+  get buffered (): number {
+    if (this.#readable !== null) return this.#readable.readableLength
+    if (this.#socket !== null) return this.#socket.writableLength
+    return this.open ? this.#response.writableLength ?? 0 : 0
+  }
+
+  /** Whether the other side is still there, as far as can be told. */
+  get alive (): boolean {
+    return !this.#closed && !this.#response.destroyed && this.#connection?.writable !== false
+  }
+
+  /** Whether the response has ended and its last bytes have left. */
+  get finished (): boolean {
+    return this.#response.writableFinished
+  }
+
+  /** False: no more until `onDrain`. */
+  write (chunks: readonly Chunk[]): boolean {
+    // After the peer's FIN a direct write is reported as a client error, and the response's own buffers for ever.
+    if (this.#connection?.writable === false) {
+      this.abort()
+      return true
+    }
+    if (this.#readable !== null) return this.#push(this.#readable, chunks)
+    if (this.#socket === null && this.#wroteHead) this.#findSocket()
+    return this.#socket === null ? this.#writeOrdinary(chunks) : this.#writeDirect(this.#socket, chunks)
+  }
+
+  /** Sends the head alone, where there is nothing else to send. */
+  flushHead (): void {
+    this.#wroteHead = true
+    if (this.#readable === null) this.#response.flushHeaders()
+  }
+
+  /** Ends the stream behind what was written; `onClose` follows when the last bytes have left. */
+  end (): void {
+    if (this.#ended || this.#closed) return
+    this.#ended = true
+    // From here on the socket may belong to the next response.
+    this.#release()
+    if (this.#readable !== null) this.#readable.push(null)
+    else if (this.#keepsEnd) this.#emitEnd()
+    else this.#response.end()
+  }
+
+  /** Cuts the connection; where nothing was answered yet, too. */
+  abort (): void {
+    if (this.#closed) return
+    this.#ended = true
+    this.#release()
+    this.#readable?.destroy()
+    this.#response.destroy()
+    // A pipelined response that waits for its turn has no socket to destroy.
+    if (this.#response.socket === null) this.#connection?.destroy()
+  }
+
+  /** Leaves the response to others: the reply is answered without this stream. */
+  leave (): void {
+    this.#ended = this.#closed = true
+    this.open = false
+    this.#release()
+    this.#response.off('close', this.#onClose)
+    this.#connection?.off('close', this.#onClose)
+  }
+
+  readonly #setOpen = (): void => {
+    if (this.#closed) return
+    this.open = true
+    if (this.#readable === null) this.#response.on('drain', this.#onDrain)
+    this.#owner.onOpen()
+  }
+
+  #findSocket (): void {
+    this.#socket = directSocket(this.#response)
+    if (this.#socket === null) return
+    // Node reports the drain of a socket to the response only for the response's own writes.
+    this.#response.off('drain', this.#onDrain)
+    this.#socket.on('drain', this.#onDrain)
+  }
+
+  #writeDirect (socket: Socket, chunks: readonly Chunk[]): boolean {
+    let taken = true
+    if (chunks.length === 1) {
+      taken = socket.write(chunks[0]!.framed)
+    } else {
+      socket.cork()
+      for (const chunk of chunks) taken = socket.write(chunk.framed)
+      socket.uncork()
+    }
+    // `write` answers by the size of what it was given. What the kernel took at once has not been refused.
+    return taken || socket.writableLength === 0
+  }
+
+  #writeOrdinary (chunks: readonly Chunk[]): boolean {
+    this.#wroteHead = true
+    let taken = true
+    for (const chunk of chunks) taken = this.#response.write(chunk.payload())
+    return taken
+  }
+
+  #push (readable: Readable, chunks: readonly Chunk[]): boolean {
+    let taken = true
+    for (const chunk of chunks) taken = readable.push(chunk.payload())
+    return taken
+  }
+
+  #materialise (): Readable {
+    if (this.#readable === null) {
+      this.#readable = new Readable({ read: this.#onDrain, destroy: (error, done) => { this.#onClose(); done(error) } })
+      for (const [event, listener] of this.#listeners ?? []) this.#readable.on(event, listener)
+      this.#listeners = null
+      process.nextTick(this.#setOpen)
+    }
+    return this.#readable
+  }
+
+  #emitEnd (): void {
+    const listeners = this.#listeners ?? []
+    this.#listeners = null
+    for (const [event, listener] of listeners) if (event === 'end') listener()
+  }
+
+  #release (): void {
+    this.#response.off('drain', this.#onDrain)
+    this.#socket?.off('drain', this.#onDrain)
+    this.#socket = null
+    this.#connection?.off('end', this.#onEnd)
+  }
+
+  readonly #onDrain = (): void => {
+    this.#owner.onDrain()
+  }
+
+  /** The peer has sent its FIN: it left. Node would hold the response open until its own bytes are read. */
+  readonly #onEnd = (): void => {
+    this.abort()
+  }
+
+  readonly #onClose = (): void => {
+    if (this.#closed) return
+    this.#closed = true
+    this.open = false
+    this.#release()
+    this.#response.off('close', this.#onClose)
+    this.#connection?.off('close', this.#onClose)
+    this.#owner.onClose()
+  }
+}

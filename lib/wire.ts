@@ -1,0 +1,102 @@
+// The text format of an event stream (WHATWG HTML 9.2.5 and 9.2.6) and the HTTP/1.1 chunk around it (RFC 9112 7.1).
+// It must not know of clients, channels or history.
+//
+// An event on the wire, fields that it lacks left out:
+//   id: <id>\nevent: <name>\nretry: <milliseconds>\ndata: <line>\n[data: <line>\n …]\n
+// The space after the colon is always there, so that one of the value's own is kept.
+
+const LINE_BREAK = /\r\n|\r|\n/
+
+/** One event. Without a line break in id and name, nothing in it can end a line early or start another event. */
+export function formatEvent (id: string | null, name: string, data: string, retry: number): string {
+  const head = id === null ? `event: ${name}\n` : `id: ${id}\nevent: ${name}\n`
+  return `${head}${retry < 0 ? '' : formatRetry(retry)}${formatData(data)}\n`
+}
+
+function formatData (data: string): string {
+  if (!data.includes('\n') && !data.includes('\r')) return `data: ${data}\n`
+  let lines = ''
+  for (const line of data.split(LINE_BREAK)) lines += `data: ${line}\n`
+  return lines
+}
+
+/** How long to wait before the next reconnect. Takes effect as soon as the line is read, without a blank line. */
+export function formatRetry (milliseconds: number): string {
+  return `retry: ${milliseconds}\n`
+}
+
+/** A comment, which dispatches nothing; with an id, the client's last event id moves on all the same. */
+export function formatComment (id: string | null): string {
+  return id === null ? ':\n\n' : `:\nid: ${id}\n\n`
+}
+
+/** No write is larger: it bounds what one visit puts into a socket, and lets a stall be told from a slow reader. */
+export const MAX_WRITE = 65536
+
+/**
+ * Stream bytes inside an HTTP/1.1 chunk: one buffer that goes as it is to a chunked HTTP/1.1 socket, and whose
+ * `payload()` goes everywhere else.
+ */
+export class Chunk {
+  readonly framed: Buffer
+  /** Bytes of stream in it. */
+  readonly size: number
+  #pieces: readonly Chunk[] | null = null
+
+  private constructor (size: number) {
+    const head = size.toString(16)
+    this.size = size
+    this.framed = Buffer.allocUnsafe(head.length + 4 + size)
+    this.framed.write(head + '\r\n', 0, 'latin1')
+    this.framed.write('\r\n', this.framed.length - 2, 'latin1')
+  }
+
+  get #start (): number {
+    return this.framed.length - 2 - this.size
+  }
+
+  /**
+   * @param size bytes of `text` in UTF-8
+   */
+  static fromText (text: string, size: number): Chunk {
+    const chunk = new Chunk(size)
+    // Latin-1 is the cheaper copy, and the same bytes where every character takes one.
+    chunk.framed.write(text, chunk.#start, text.length === size ? 'latin1' : 'utf8')
+    return chunk
+  }
+
+  /**
+   * One chunk out of several.
+   * @param size their sizes' sum
+   */
+  static join (chunks: readonly Chunk[], size: number): Chunk {
+    if (chunks.length === 1) return chunks[0]!
+    const joined = new Chunk(size)
+    let at = joined.#start
+    for (const chunk of chunks) {
+      chunk.framed.copy(joined.framed, at, chunk.#start, chunk.#start + chunk.size)
+      at += chunk.size
+    }
+    return joined
+  }
+
+  /** The stream bytes alone: a view of the same memory. */
+  payload (): Buffer {
+    return this.framed.subarray(this.#start, this.#start + this.size)
+  }
+
+  /** The same bytes in chunks of at most `MAX_WRITE`, made once and shared. */
+  pieces (): readonly Chunk[] {
+    if (this.size <= MAX_WRITE) return [this]
+    if (this.#pieces === null) {
+      const pieces: Chunk[] = []
+      for (let at = 0; at < this.size; at += MAX_WRITE) {
+        const piece = new Chunk(Math.min(MAX_WRITE, this.size - at))
+        this.framed.copy(piece.framed, piece.#start, this.#start + at, this.#start + at + piece.size)
+        pieces.push(piece)
+      }
+      this.#pieces = pieces
+    }
+    return this.#pieces
+  }
+}

@@ -1,0 +1,279 @@
+// The public types. They must not know how the hub is built: nothing here imports from lib/.
+import type { EventEmitter } from 'node:events'
+import type { Readable } from 'node:stream'
+import type { Static, TSchema } from '@sinclair/typebox'
+import type { Broker } from './broker.js'
+
+export type { Broker, BrokerEvent, BrokerReceipt, Deliver } from './broker.js'
+
+/**
+ * Declare your events and your client metadata here, once, and every call follows:
+ *
+ * ```ts
+ * declare module 'fastify-sse-hub' {
+ *   interface SSERegister { events: typeof events, metadata: { user: string } }
+ * }
+ * ```
+ * With nothing declared, event names are `string`, data is `unknown`, metadata is a record of unknowns.
+ */
+// eslint-disable-next-line @typescript-eslint/no-empty-object-type -- it is there to be augmented
+export interface SSERegister {}
+
+/** One TypeBox schema per event name. */
+export type SSEEventSchemas = Record<string, TSchema>
+
+/** The names that may be published: the declared ones, or any string. */
+export type SSEEventName = SSERegister extends { events: infer Events } ? Extract<keyof Events, string> : string
+
+/** The data that goes with an event name. */
+export type SSEEventData<Name extends SSEEventName> =
+  SSERegister extends { events: infer Events }
+    ? Name extends keyof Events
+      ? Events[Name] extends TSchema ? Static<Events[Name]> : never
+      : never
+    : unknown
+
+/** What a publishing call takes as data: a string where `raw` is set, else what the event's schema says. */
+export type SSEInput<Name extends SSEEventName, Options> = Options extends { raw: true } ? string : SSEEventData<Name>
+
+/** What a route says of its client. */
+export type SSEMetadata = SSERegister extends { metadata: infer Metadata } ? Metadata : Record<string, unknown>
+
+/** What a new stream is given of the kept events. See {@link SSEPluginOptions.replay}. */
+export type SSEReplay = 'all' | 'missed' | 'none'
+
+/** Options of the registration. All times are milliseconds, all sizes bytes. */
+export interface SSEPluginOptions {
+  /** A client to which nothing was written for this long gets a comment line. 0 turns it off. Default 30000. */
+  heartbeatInterval?: number
+  /** Send an event of this name, with `{}` as data, in place of the comment: for clients that watch for silence. */
+  heartbeatEvent?: string
+  /** The `retry:` field at the start of each stream (WHATWG HTML 9.2.6). `null` leaves it out. Default 3000. */
+  retry?: number | null
+  /** Events kept per channel; broadcasts count as one channel of their own. 0 keeps none. Default 50. */
+  historySize?: number
+  /** Events older than this are not replayed. Default: no limit. */
+  historyMaxAge?: number
+  /** Cap of the kept events of the whole hub, overhead included; the oldest go first. Default 64 MiB. */
+  historyMaxBytes?: number
+  /**
+   * What a new connection gets. `'all'`: what is kept, or what it missed where it says what it had last;
+   * `'missed'`: only that; `'none'`: nothing. Default `'all'`.
+   */
+  replay?: SSEReplay
+  /** Send `sse:open` first. Default true. */
+  greeting?: boolean
+  /** Above this many clients `reply.sse()` throws `SSE_ERR_TOO_MANY_CLIENTS` (503). Default: no limit. */
+  maxClients?: number
+  /** How many channels one client may be in. Default 100. */
+  maxChannelsPerClient?: number
+  /** A larger event is refused with `SSE_ERR_EVENT_TOO_LARGE`. Counted in UTF-8, framing included. Default 1 MiB. */
+  maxEventBytes?: number
+  /** What may wait for one client that reads too slowly. Default 1 MiB. */
+  maxBufferedBytes?: number
+  /**
+   * Past `maxBufferedBytes`: `'disconnect'` (the client reconnects and resumes from history) or `'drop'`
+   * (its oldest waiting events go, and `sse:gap` tells it). Default `'disconnect'`.
+   */
+  slowClient?: 'disconnect' | 'drop'
+  /** A client whose socket accepts nothing for this long is disconnected. 0 turns it off. Default 60000. */
+  stallTimeout?: number
+  /** How long `app.close()` waits for the last bytes to leave. Default 2000. */
+  closeTimeout?: number
+  /**
+   * At shutdown every client is told a `retry:` drawn at random from `retry` to `retry + reconnectSpread`,
+   * so that they don't all come back at once. Default 5000.
+   */
+  reconnectSpread?: number
+  /** Query parameter read where there is no `Last-Event-ID` header. `null` turns it off. Default `'lastEventId'`. */
+  lastEventIdQuery?: string | null
+  /** A TypeBox schema per event name: data is then checked and serialised by it, and other names are refused. */
+  events?: SSEEventSchemas
+  /** Turns data into text, for events without a schema. Default: JSON. */
+  serializer?: (data: unknown, event: string) => string
+  /** Where events are ordered. Default: in memory, for one process. */
+  broker?: Broker
+}
+
+/** Options of `send`, `toChannel`, `toChannels` and `toClient`. */
+export interface SSEPublishOptions {
+  /** Delivered live only: not kept in history, no id. */
+  transient?: boolean
+  /** Skip the connections of this client id: the sender in a chat. Holds in replays too. */
+  except?: string
+  /** A `retry:` field, in milliseconds, sent with the event. */
+  retry?: number
+  /** Data is a string and is sent as it is, e.g. an HTML fragment. Line breaks arrive as LF. */
+  raw?: boolean
+  /** A retry of a publish with the same key is stored once and answered with the first one's result. */
+  idempotencyKey?: string
+}
+
+/** What a publishing call resolves to. */
+export interface SSEPublished<Options = SSEPublishOptions> {
+  /** The event's id; `null` for a transient one, which has none. */
+  id: Options extends { transient: true } ? null : string
+  /** How many clients of this instance the event was for when the broker accepted it. */
+  recipients: number
+}
+
+/** Options of `reply.sse()`. */
+export interface SSEConnectOptions {
+  /**
+   * The client's id, 1 to 256 characters. Default: random, unguessable, 128 bits. Several connections may share
+   * one, and what `toClient` sent to a given one is kept and replayed. Take it from the authenticated user, never
+   * from the request.
+   */
+  id?: string
+  /** Yours; readable on the client. Default `{}`. */
+  metadata?: SSEMetadata
+  /** Receive only events of these names. Default: all. */
+  events?: readonly SSEEventName[]
+  /** Receive what `send()` publishes. Default true; false makes a private stream. */
+  broadcast?: boolean
+  /** Send `sse:open` first. Default: the hub's. */
+  greeting?: boolean
+  /** What is replayed. Default: the hub's. */
+  replay?: SSEReplay
+  /** The place to resume from. Default: the `Last-Event-ID` header, then the query parameter. */
+  lastEventId?: string | null
+  /** The `retry:` field at the start of this stream, in milliseconds; `null` leaves it out. Default: the hub's. */
+  retry?: number | null
+}
+
+/** Options of a client's own `send()`. */
+export interface SSEClientSendOptions {
+  /** Data is a string and is sent as it is. */
+  raw?: boolean
+}
+
+/** Options of a client's `stream()`. */
+export interface SSEStreamOptions<Name extends SSEEventName = SSEEventName> extends SSEClientSendOptions {
+  /** The name of the events, one for each item. */
+  event: Name
+}
+
+/** One open stream. */
+export interface SSEClient {
+  readonly id: string
+  /** The channels it is in. */
+  readonly channels: ReadonlySet<string>
+  readonly metadata: SSEMetadata
+  /** What the client said it had last, as it said it; `null` on a first visit. */
+  readonly lastEventId: string | null
+  readonly connectedAt: Date
+  readonly closed: boolean
+  /** Aborted when the client goes: stop producing for it. Made on first use. */
+  readonly signal: AbortSignal
+  /**
+   * Sends an event to this connection only: not kept, no id. Resolves to true when the socket took it, to false
+   * when the client went first or the event was dropped because the client reads too slowly.
+   * Rejects on a bad argument, as publishing does.
+   */
+  send<Name extends SSEEventName, const Options extends SSEClientSendOptions = SSEClientSendOptions> (
+    event: Name, data: SSEInput<Name, Options>, options?: Options): Promise<boolean>
+  /**
+   * Sends one event per item, each when the socket took the one before. Resolves to true after the last one, to
+   * false when the client went first; the source's `return()` is called then, so that it stops producing.
+   * Rejects with what the source throws.
+   */
+  stream<Name extends SSEEventName> (
+    source: AsyncIterable<unknown> | Iterable<unknown> | Readable, options: SSEStreamOptions<Name>): Promise<boolean>
+  /** Subscribes to a channel from now on; nothing is replayed. Throws `SSE_ERR_INVALID_CHANNEL`, `SSE_ERR_TOO_MANY_CHANNELS`. */
+  join (channel: string): void
+  /** Unsubscribes from a channel. */
+  leave (channel: string): void
+  /** Sends what waits and ends the stream. */
+  close (): void
+}
+
+/**
+ * Why a client went: it left, `close()` was called, it read too slowly (`slowClient`), its socket accepted nothing
+ * (`stallTimeout`), the app shut down, or its handler, a hook or its socket failed.
+ */
+export type SSEDisconnectReason = 'client' | 'server' | 'slow' | 'stalled' | 'shutdown' | 'error'
+
+export interface SSEHubEvents {
+  connect: [client: SSEClient]
+  disconnect: [client: SSEClient, reason: SSEDisconnectReason]
+}
+
+export interface SSEStats {
+  /** Open streams now. */
+  clients: number
+  /** Channels with at least one client now. */
+  channels: number
+  /** Streams opened since start. */
+  connections: number
+  /** Events accepted since start. */
+  published: number
+  /** Live events written to clients since start, counted once per client. */
+  delivered: number
+  /** Events written to clients from history since start, counted once per client. */
+  replayed: number
+  /** Events dropped for slow clients since start. */
+  dropped: number
+  /** Clients disconnected because they read too slowly or not at all, since start. */
+  slowDisconnects: number
+  /** Bytes of event stream written to sockets since start, without the transfer coding. */
+  bytesWritten: number
+  /** Bytes waiting for clients now, in the hub and in their sockets. */
+  bufferedBytes: number
+  /** Events kept now. */
+  historyEvents: number
+  /** Bytes they take now, overhead included. */
+  historyBytes: number
+  /** Milliseconds since the hub was made. */
+  uptime: number
+}
+
+/** The hub: `fastify.sse`. */
+export interface SSEHub extends Omit<EventEmitter<SSEHubEvents>, 'emit'> {
+  /**
+   * Publishes to every client that did not opt out of broadcasts. Resolves once the broker has accepted the event.
+   * Rejects, with nothing sent, with `SSE_ERR_INVALID_EVENT_NAME`, `SSE_ERR_INVALID_DATA`, `SSE_ERR_UNKNOWN_EVENT`,
+   * `SSE_ERR_EVENT_TOO_LARGE`, `SSE_ERR_INVALID_OPTION`, `SSE_ERR_CLOSED` or `SSE_ERR_BROKER_UNAVAILABLE`.
+   * A rejection is logged as well, and a caller who does not await it can't crash the process.
+   */
+  send<Name extends SSEEventName, const Options extends SSEPublishOptions = SSEPublishOptions> (
+    event: Name, data: SSEInput<Name, Options>, options?: Options): Promise<SSEPublished<Options>>
+  /** Publishes to a channel. As `send`; also rejects with `SSE_ERR_INVALID_CHANNEL`. */
+  toChannel<Name extends SSEEventName, const Options extends SSEPublishOptions = SSEPublishOptions> (
+    channel: string, event: Name, data: SSEInput<Name, Options>, options?: Options): Promise<SSEPublished<Options>>
+  /** Publishes one event to several channels: once per client, even if it is in more than one. As `toChannel`. */
+  toChannels<Name extends SSEEventName, const Options extends SSEPublishOptions = SSEPublishOptions> (
+    channels: readonly string[], event: Name, data: SSEInput<Name, Options>, options?: Options): Promise<SSEPublished<Options>>
+  /** Publishes to all connections of a client id. As `send`; also rejects with `SSE_ERR_INVALID_CLIENT_ID`. */
+  toClient<Name extends SSEEventName, const Options extends SSEPublishOptions = SSEPublishOptions> (
+    clientId: string, event: Name, data: SSEInput<Name, Options>, options?: Options): Promise<SSEPublished<Options>>
+  /** A connection with this id; where several share it, the oldest. */
+  client (id: string): SSEClient | undefined
+  /** All clients, in the order in which they came. */
+  clients (): SSEClient[]
+  /** The clients in a channel. */
+  channelClients (channel: string): SSEClient[]
+  /** The channels that have clients, and how many. */
+  channels (): Array<{ name: string, count: number }>
+  /** How many clients there are, in a channel or in all. */
+  clientCount (channel?: string): number
+  /** Sweeps now what the hub sweeps by itself: clients whose connection is gone. Returns how many it removed. */
+  cleanupDisconnected (): number
+  /** Counters since start and gauges now. */
+  stats (): SSEStats
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** The hub of the nearest context that registered `fastify-sse-hub`. */
+    sse: SSEHub
+  }
+  interface FastifyReply {
+    /**
+     * Answers with an event stream, subscribed to these channels. Throws, before anything is written:
+     * `SSE_ERR_NOT_ACCEPTABLE` (406), `SSE_ERR_TOO_MANY_CLIENTS` and `SSE_ERR_CLOSED` (503),
+     * `SSE_ERR_ALREADY_SENT`, `SSE_ERR_INVALID_CHANNEL`, `SSE_ERR_TOO_MANY_CHANNELS`,
+     * `SSE_ERR_INVALID_CLIENT_ID`, `SSE_ERR_INVALID_OPTION`, `SSE_ERR_UNKNOWN_EVENT`.
+     */
+    sse (channels?: string | readonly string[], options?: SSEConnectOptions): SSEClient
+  }
+}
