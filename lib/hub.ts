@@ -17,7 +17,7 @@ import { Heartbeat } from './heartbeat.js'
 import { History } from './history.js'
 import { checkChannel, checkChannels, checkClientId, checkEventName } from './names.js'
 import { checkConnectOptions, checkPublishOptions, type HubOptions } from './options.js'
-import { BROADCAST, clientTarget, Registry } from './registry.js'
+import { BROADCAST, clientTarget, idOf, Registry } from './registry.js'
 import { Replays } from './replay.js'
 import { Scheduler } from './scheduler.js'
 import { SlowLog } from './slow-log.js'
@@ -30,7 +30,8 @@ const ROUND_BYTES = 32768
 
 type State = 'open' | 'closing' | 'closed'
 type Options = SSEPublishOptions | undefined
-type Published = Promise<SSEPublished<any>> // eslint-disable-line @typescript-eslint/no-explicit-any -- the interface types it by the options
+/** The interface types it by the options; in here, one type stands for all. */
+type Published = Promise<SSEPublished<any>>
 
 export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHost {
   readonly batches = new Batches()
@@ -226,9 +227,10 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
 
   /** What is sent to a random id ends with its connection; nobody can come back with it. */
   #isKept (target: string): boolean {
-    if (!target.startsWith(clientTarget(''))) return true
-    for (const client of this.#registry.at(target)) return client.stable
-    return true
+    const id = idOf(target)
+    if (id === null) return true
+    const [client] = this.#registry.withId(id)
+    return client === undefined || client.stable
   }
 
   #countRoundBytes (size: number): void {

@@ -3,7 +3,6 @@ import { SSE_ERR_INVALID_CHANNEL, SSE_ERR_INVALID_CLIENT_ID, SSE_ERR_INVALID_EVE
 
 const MAX_LENGTH = 256
 /** CR and LF would end a line of the stream, NUL marks the hub's own targets. */
-// eslint-disable-next-line no-control-regex -- control characters are what it looks for
 const FORBIDDEN = /[\0\r\n]/
 /** Names that begin so belong to the hub. */
 const RESERVED = 'sse:'

@@ -159,9 +159,9 @@ export abstract class Outbox implements Visited, StreamOwner {
   pushAndWait (frame: Frame): Promise<boolean> {
     this.push(frame)
     const mark = this.#enqueued
-    return new Promise(settle => {
+    return new Promise(resolve => {
       this.#sends ??= []
-      this.#sends.push({ mark, settle })
+      this.#sends.push({ mark, settle: resolve })
     })
   }
 

@@ -13,6 +13,11 @@ export function clientTarget (id: string): string {
   return CLIENT_MARK + id
 }
 
+/** The client id that a target stands for; `null` where it is another kind of target. */
+export function idOf (target: string): string | null {
+  return target.startsWith(CLIENT_MARK) ? target.slice(CLIENT_MARK.length) : null
+}
+
 export class Registry {
   readonly clients = new Set<Client>()
   readonly #channels = new Map<string, Set<Client>>()
@@ -70,7 +75,8 @@ export class Registry {
   /** The clients that a target may stand for; of those of `BROADCAST`, the ones that take broadcasts. */
   at (target: string): Iterable<Client> {
     if (target === BROADCAST) return this.clients
-    return target.startsWith(CLIENT_MARK) ? this.withId(target.slice(1)) : this.inChannel(target)
+    const id = idOf(target)
+    return id === null ? this.inChannel(target) : this.withId(id)
   }
 
   channels (): Array<{ name: string, count: number }> {

@@ -16,7 +16,6 @@ export type { Broker, BrokerEvent, BrokerReceipt, Deliver } from './broker.js'
  * ```
  * With nothing declared, event names are `string`, data is `unknown`, metadata is a record of unknowns.
  */
-// eslint-disable-next-line @typescript-eslint/no-empty-object-type -- it is there to be augmented
 export interface SSERegister {}
 
 /** One TypeBox schema per event name. */
@@ -67,7 +66,7 @@ export interface SSEPluginOptions {
   maxClients?: number
   /** How many channels one client may be in. Default 100. */
   maxChannelsPerClient?: number
-  /** A larger event is refused with `SSE_ERR_EVENT_TOO_LARGE`. Counted in UTF-8, framing included. Default 1 MiB. */
+  /** A larger event is refused with `SSE_ERR_EVENT_TOO_LARGE`. Its data counts, in UTF-8. Default 1 MiB. */
   maxEventBytes?: number
   /** What may wait for one client that reads too slowly. Default 1 MiB. */
   maxBufferedBytes?: number

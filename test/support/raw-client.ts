@@ -1,0 +1,130 @@
+// A client on a bare socket, for what an EventSource hides: bytes, chunks, not reading, half-closing.
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { createParser, type EventSourceMessage } from 'eventsource-parser'
+
+export interface RawRequest {
+  path?: string
+  method?: string
+  version?: '1.0' | '1.1'
+  headers?: Record<string, string>
+}
+
+/** The text of a request. */
+export function requestText ({ path = '/', method = 'GET', version = '1.1', headers = {} }: RawRequest): string {
+  const lines = Object.entries({ host: 'localhost', ...headers }).map(([name, value]) => `${name}: ${value}\r\n`)
+  return `${method} ${path} HTTP/${version}\r\n${lines.join('')}\r\n`
+}
+
+export class RawClient {
+  readonly socket: Socket
+  /** Everything received, undecoded. */
+  received = Buffer.alloc(0)
+  /** Whether the server has closed or reset the connection. */
+  closed = false
+
+  constructor (port: number, request: RawRequest = {}) {
+    this.socket = connect(port, '127.0.0.1')
+    this.socket.on('data', data => { this.received = Buffer.concat([this.received, data]) })
+    this.socket.on('error', () => {})
+    this.socket.on('close', () => { this.closed = true })
+    this.socket.write(requestText(request))
+  }
+
+  /** The status line and the headers of the (first) response, without what follows; '' until they are complete. */
+  get head (): string {
+    const text = this.received.toString('latin1')
+    const end = text.indexOf('\r\n\r\n')
+    return end === -1 ? '' : text.slice(0, end)
+  }
+
+  get status (): number {
+    return Number(this.head.split(' ')[1])
+  }
+
+  header (name: string): string | undefined {
+    const line = this.head.split('\r\n').find(line => line.toLowerCase().startsWith(name.toLowerCase() + ':'))
+    return line?.slice(name.length + 1).trim()
+  }
+
+  /** The body so far, of a chunked response (strictly decoded) or one that ends with its connection. */
+  get body (): Buffer {
+    if (this.head === '') return Buffer.alloc(0)
+    const rest = this.received.subarray(Buffer.byteLength(this.head, 'latin1') + 4)
+    return this.header('transfer-encoding') === 'chunked' ? dechunk(rest).body : rest
+  }
+
+  /** Whether the last chunk of a chunked response has come. */
+  get complete (): boolean {
+    const rest = this.received.subarray(Buffer.byteLength(this.head, 'latin1') + 4)
+    return this.head !== '' && dechunk(rest).complete
+  }
+
+  get text (): string {
+    return this.body.toString('utf8')
+  }
+
+  get events (): EventSourceMessage[] {
+    return parseEvents(this.text)
+  }
+
+  /** Resolves once a condition holds; looks whenever something has come. Rejects if the connection closes before. */
+  async until (condition: () => boolean): Promise<void> {
+    while (!condition()) {
+      if (this.closed) throw new Error(`the connection closed; received: ${this.received.toString('latin1').slice(0, 2000)}`)
+      await Promise.race([once(this.socket, 'data'), once(this.socket, 'close')])
+    }
+  }
+
+  /** Resolves with all events once there are so many, the hub's own (`sse:open` …) included. */
+  async untilEvents (count: number): Promise<EventSourceMessage[]> {
+    await this.until(() => this.events.length >= count)
+    return this.events
+  }
+
+  async untilClosed (): Promise<void> {
+    if (!this.closed) await once(this.socket, 'close')
+  }
+
+  /** Reads no more: the server's bytes pile up in the kernel, then in the server. */
+  pause (): void {
+    this.socket.pause()
+  }
+
+  resume (): void {
+    this.socket.resume()
+  }
+
+  destroy (): void {
+    this.socket.destroy()
+  }
+}
+
+export function parseEvents (text: string): EventSourceMessage[] {
+  const events: EventSourceMessage[] = []
+  const parser = createParser({ onEvent: event => events.push(event), onError: error => { throw error } })
+  parser.feed(text)
+  return events
+}
+
+/** Decodes HTTP/1.1 chunks (RFC 9112 7.1), throwing on anything malformed; the last one may be incomplete. */
+export function dechunk (bytes: Buffer): { body: Buffer, complete: boolean } {
+  const parts: Buffer[] = []
+  let at = 0
+  for (;;) {
+    const lineEnd = bytes.indexOf('\r\n', at)
+    if (lineEnd === -1) return { body: Buffer.concat(parts), complete: false }
+    const head = bytes.toString('latin1', at, lineEnd)
+    if (!/^[0-9a-f]+$/i.test(head)) throw new Error(`not a chunk size: ${JSON.stringify(head.slice(0, 100))}`)
+    const size = parseInt(head, 16)
+    const begin = lineEnd + 2
+    if (bytes.length < begin + size + 2) {
+      parts.push(bytes.subarray(begin, begin + size))
+      return { body: Buffer.concat(parts), complete: false }
+    }
+    if (bytes.toString('latin1', begin + size, begin + size + 2) !== '\r\n') throw new Error('a chunk does not end with CRLF')
+    if (size === 0) return { body: Buffer.concat(parts), complete: true }
+    parts.push(bytes.subarray(begin, begin + size))
+    at = begin + size + 2
+  }
+}
