@@ -4,7 +4,7 @@ import { buildApp, listen } from './support/app.js'
 
 t.test('an EventSource receives what is published to its channel', async t => {
   const app = await buildApp(t)
-  app.get('/events', (request, reply) => { reply.sse('room') })
+  app.get('/events', (_request, reply) => { reply.sse('room') })
   const port = await listen(app)
   const source = new EventSource(`http://127.0.0.1:${port}/events`)
   t.teardown(() => source.close())
