@@ -1,0 +1,27 @@
+// A TypeScript consumer, as an ES module: everything is typed from one declaration.
+import { Type } from '@sinclair/typebox'
+import Fastify from 'fastify'
+import sse, { type SSEClient } from 'fastify-sse-hub'
+
+const events = { notification: Type.Object({ type: Type.String(), message: Type.String() }) }
+
+declare module 'fastify-sse-hub' {
+  interface SSERegister { events: typeof events, metadata: { user: string } }
+}
+
+const app = Fastify()
+await app.register(sse, { events, historySize: 10 })
+app.get<{ Params: { room: string } }>('/chat/:room', (request, reply) => {
+  const client: SSEClient = reply.sse(`chat-${request.params.room}`, { metadata: { user: 'ada' } })
+  const user: string = client.metadata.user
+  client.send('notification', { type: 'info', message: user })
+})
+const published = await app.sse.toChannel('chat-lobby', 'notification', { type: 'info', message: 'hi' })
+const id: string = published.id
+// @ts-expect-error the message is missing
+app.sse.send('notification', { type: 'info' })
+// @ts-expect-error there is no such event
+app.sse.send('other', {})
+app.sse.on('disconnect', (client, reason) => { console.log(client.metadata.user, reason satisfies string) })
+await app.close()
+console.log(`TypeScript, ES module: runs (${typeof id})`)

@@ -1,0 +1,28 @@
+// A JavaScript consumer, as an ES module: one event over a real connection.
+import assert from 'node:assert/strict'
+import { get } from 'node:http'
+import Fastify from 'fastify'
+import sse, { SSE_ERR_CLOSED } from 'fastify-sse-hub'
+
+const app = Fastify()
+await app.register(sse)
+app.get('/events', (request, reply) => reply.sse('room'))
+await app.listen({ host: '127.0.0.1', port: 0 })
+
+const text = await new Promise((resolve, reject) => {
+  get({ port: app.server.address().port, path: '/events', agent: false }, response => {
+    let text = ''
+    response.setEncoding('utf8').on('data', part => {
+      text += part
+      if (part.includes('sse:open')) app.sse.toChannel('room', 'message', { hello: 'there' })
+      if (text.includes('hello')) {
+        response.destroy()
+        resolve(text)
+      }
+    })
+  }).on('error', reject)
+})
+assert.match(text, /event: message\ndata: {"hello":"there"}\n\n$/)
+await app.close()
+await assert.rejects(app.sse.send('late', 1), SSE_ERR_CLOSED)
+console.log('ES module: receives an event')

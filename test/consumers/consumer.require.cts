@@ -1,0 +1,15 @@
+// A TypeScript consumer, as CommonJS.
+import Fastify = require('fastify')
+import sse = require('fastify-sse-hub')
+
+async function run (): Promise<void> {
+  const app = Fastify()
+  await app.register(sse, { historySize: 10 })
+  app.get('/', (_request, reply) => { reply.sse(['a', 'b']) })
+  await app.ready()
+  await app.sse.toChannel('a', 'notification', { type: 'info', message: 'hi' })
+  await app.close()
+  console.log('TypeScript, CommonJS: runs')
+}
+
+run()
