@@ -23,7 +23,11 @@ declare module 'fastify-sse-hub' {
 
 const User = Type.String({ minLength: 1, maxLength: 40, pattern: '^[\\w.-]+$' })
 
-const app = Fastify({ logger: { level: process.env.LOG_LEVEL ?? 'info' } }).withTypeProvider<TypeBoxTypeProvider>()
+const app = Fastify({
+  logger: { level: process.env.LOG_LEVEL ?? 'info' },
+  // Browsers open connections ahead of time; without this, `close()` waits until they time out.
+  forceCloseConnections: true
+}).withTypeProvider<TypeBoxTypeProvider>()
 
 await app.register(sse, { events, historySize: 1000, heartbeatInterval: 30_000 })
 

@@ -349,10 +349,6 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     this.counters.connections++
     this.#registry.add(client)
     for (const channel of channels) this.#registry.join(client, channel)
-  }
-
-  /** The client's stream is on its way: tells the application. */
-  connected (client: Client): void {
     this.#log.debug({ clientId: client.id, channels: [...client.channels] }, 'client connected')
     this.#emit('connect', client)
   }

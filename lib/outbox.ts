@@ -225,6 +225,7 @@ export abstract class Outbox implements Visited, StreamOwner {
   /** Writes what is next, at most one write's worth: a socket that nobody reads would take 4 MB before it refuses. */
   visit (): void {
     if (!this.ready) return
+    if (!this.#stream.alive) return this.cut()
     try {
       const chunks = this.#next()
       if (chunks.length > 0) this.#write(chunks)
@@ -338,9 +339,10 @@ export abstract class Outbox implements Visited, StreamOwner {
   }
 
   #inPieces (chunk: Chunk): readonly Chunk[] {
-    const [first, ...rest] = chunk.pieces()
-    if (rest.length > 0) this.#rest = rest.reverse()
-    return [first!]
+    const pieces = chunk.pieces()
+    if (pieces.length === 1) return pieces
+    this.#rest = pieces.slice(1).reverse()
+    return [pieces[0]!]
   }
 
   #tooMuch (): void {

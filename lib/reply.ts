@@ -35,15 +35,13 @@ export function sse (this: FastifyReply, channels: string | readonly string[] = 
   const stream = new EventStream(client, request.raw, reply.raw, () => reply.hijack())
   client.attach(stream)
   // Nobody reads what follows a HEAD response's head, nor a connection that went while the handler was busy.
-  const enters = request.method !== 'HEAD' && client.alive
-  if (enters) {
+  if (request.method !== 'HEAD' && client.alive) {
     hub.enter(client, names)
   } else {
     client.closed = true
     client.dismiss()
   }
   start(reply, client, stream)
-  if (enters && !client.closed) hub.connected(client)
   return client
 }
 
@@ -73,7 +71,12 @@ function lastEventIdOf (header: string | string[] | undefined, url: string, para
 function start (reply: StreamingReply, client: Client, stream: EventStream): void {
   reply[kClient] = client
   reply.headers(HEADERS)
-  reply.send(stream)
+  try {
+    reply.send(stream)
+  } catch (error) {
+    release(reply)
+    throw error
+  }
   // A hook that failed at once has released it by now.
   if (reply[kClient] === client) Object.defineProperties(reply, OVERRIDES)
 }

@@ -135,7 +135,10 @@ export class EventStream {
     return this.open ? this.#response.writableLength ?? 0 : 0
   }
 
-  /** Whether the other side is still there, as far as can be told. */
+  /**
+   * Whether the other side is still there, as far as can be told. Where it is not, nothing may be written: after the
+   * peer's FIN a direct write is reported as a client error, and the response's own buffers for ever.
+   */
   get alive (): boolean {
     return !this.#closed && !this.#response.destroyed && this.#connection?.writable !== false
   }
@@ -147,11 +150,6 @@ export class EventStream {
 
   /** False: no more until `onDrain`. */
   write (chunks: readonly Chunk[]): boolean {
-    // After the peer's FIN a direct write is reported as a client error, and the response's own buffers for ever.
-    if (this.#connection?.writable === false) {
-      this.abort()
-      return true
-    }
     if (this.#readable !== null) return this.#push(this.#readable, chunks)
     if (this.#socket === null && this.#wroteHead) this.#findSocket()
     return this.#socket === null ? this.#writeOrdinary(chunks) : this.#writeDirect(this.#socket, chunks)
@@ -190,6 +188,7 @@ export class EventStream {
     this.#ended = this.#closed = true
     this.open = false
     this.#release()
+    this.#readable?.destroy()
     this.#response.off('close', this.#onClose)
     this.#connection?.off('close', this.#onClose)
   }

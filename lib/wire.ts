@@ -87,16 +87,17 @@ export class Chunk {
 
   /** The same bytes in chunks of at most `MAX_WRITE`, made once and shared. */
   pieces (): readonly Chunk[] {
-    if (this.size <= MAX_WRITE) return [this]
-    if (this.#pieces === null) {
-      const pieces: Chunk[] = []
-      for (let at = 0; at < this.size; at += MAX_WRITE) {
-        const piece = new Chunk(Math.min(MAX_WRITE, this.size - at))
-        this.framed.copy(piece.framed, piece.#start, this.#start + at, this.#start + at + piece.size)
-        pieces.push(piece)
-      }
-      this.#pieces = pieces
-    }
+    this.#pieces ??= this.size <= MAX_WRITE ? [this] : this.#split()
     return this.#pieces
+  }
+
+  #split (): Chunk[] {
+    const pieces: Chunk[] = []
+    for (let at = 0; at < this.size; at += MAX_WRITE) {
+      const piece = new Chunk(Math.min(MAX_WRITE, this.size - at))
+      this.framed.copy(piece.framed, piece.#start, this.#start + at, this.#start + at + piece.size)
+      pieces.push(piece)
+    }
+    return pieces
   }
 }

@@ -23,8 +23,9 @@ export class RawClient {
   /** Whether the server has closed or reset the connection. */
   closed = false
 
-  constructor (port: number, request: RawRequest = {}) {
-    this.socket = connect(port, '127.0.0.1')
+  /** @param to a port of loopback, or a socket of another kind: TLS, Unix */
+  constructor (to: number | Socket, request: RawRequest = {}) {
+    this.socket = typeof to === 'number' ? connect(to, '127.0.0.1') : to
     this.socket.on('data', data => { this.received = Buffer.concat([this.received, data]) })
     this.socket.on('error', () => {})
     this.socket.on('close', () => { this.closed = true })

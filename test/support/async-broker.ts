@@ -1,0 +1,45 @@
+// A broker as an application might bring its own: in this process, but it delivers in a later turn of the event loop.
+import type { Broker, BrokerEvent, BrokerReceipt, Deliver } from '../../lib/index.js'
+
+const EPOCH = 'async:'
+
+export class AsyncBroker implements Broker {
+  started = false
+  closed = false
+  readonly #receipts = new Map<string, Promise<BrokerReceipt>>()
+  #position = 0
+  #deliver: Deliver | null = null
+
+  async start (deliver: Deliver): Promise<void> {
+    await new Promise(resolve => setImmediate(resolve))
+    this.#deliver = deliver
+    this.started = true
+  }
+
+  publish (event: BrokerEvent, idempotencyKey: string): Promise<BrokerReceipt> {
+    const known = this.#receipts.get(idempotencyKey)
+    if (known !== undefined) return known
+    const receipt = new Promise<BrokerReceipt>(resolve => {
+      setImmediate(() => {
+        const position = ++this.#position
+        const id = event.transient ? null : EPOCH + position
+        resolve({ id, recipients: this.#deliver!(event, position, id) })
+      })
+    })
+    if (idempotencyKey !== '') this.#receipts.set(idempotencyKey, receipt)
+    return receipt
+  }
+
+  head (): string {
+    return EPOCH + this.#position
+  }
+
+  position (id: string): number {
+    const position = id.startsWith(EPOCH) ? Number(id.slice(EPOCH.length)) : NaN
+    return Number.isInteger(position) && position >= 0 && position <= this.#position ? position : -1
+  }
+
+  async close (): Promise<void> {
+    this.closed = true
+  }
+}

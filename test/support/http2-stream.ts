@@ -1,0 +1,52 @@
+// A stream on an HTTP/2 session, as a client sees it.
+import { once } from 'node:events'
+import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2'
+import type { EventSourceMessage } from 'eventsource-parser'
+import { parseEvents } from './raw-client.js'
+
+export class Http2Stream {
+  readonly stream: ClientHttp2Stream
+  headers: IncomingHttpHeaders = {}
+  /** All parts of the body so far. */
+  readonly parts: Buffer[] = []
+  /** Whether the server has ended the stream, as opposed to cutting it. */
+  ended = false
+  closed = false
+
+  constructor (session: ClientHttp2Session, path: string, headers: OutgoingHttpHeaders = {}) {
+    this.stream = session.request({ ':path': path, ...headers })
+    this.stream.on('response', headers => { this.headers = headers })
+    this.stream.on('data', (data: Buffer) => { this.parts.push(data) })
+    this.stream.on('end', () => { this.ended = true })
+    this.stream.on('error', () => {})
+    this.stream.on('close', () => { this.closed = true })
+  }
+
+  get text (): string {
+    return Buffer.concat(this.parts).toString('utf8')
+  }
+
+  get events (): EventSourceMessage[] {
+    return parseEvents(this.text)
+  }
+
+  /** Resolves once a condition holds; looks whenever something has come. Rejects if the stream closes before. */
+  async until (condition: () => boolean): Promise<void> {
+    while (!condition()) {
+      if (this.closed) throw new Error(`the stream closed; received: ${this.text.slice(0, 2000)}`)
+      const stop = new AbortController()
+      const { signal } = stop
+      await Promise.race(['data', 'response', 'end', 'close'].map(event => once(this.stream, event, { signal }).catch(() => {})))
+      stop.abort()
+    }
+  }
+
+  async untilEvents (count: number): Promise<EventSourceMessage[]> {
+    await this.until(() => this.events.length >= count)
+    return this.events
+  }
+
+  async untilClosed (): Promise<void> {
+    if (!this.closed) await once(this.stream, 'close')
+  }
+}

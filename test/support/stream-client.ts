@@ -1,0 +1,99 @@
+// A client that reads its stream once, as it comes: for long streams, slow readers and many connections.
+import { EventEmitter, once } from 'node:events'
+import { request, type ClientRequest, type IncomingMessage } from 'node:http'
+import { createParser, type EventSourceMessage } from 'eventsource-parser'
+
+export interface Greeting {
+  readonly id: string | undefined
+  readonly clientId: string
+  readonly recovered: boolean
+}
+
+/** Where a server listens. A Unix socket holds far less than a TCP connection before it refuses bytes. */
+export type Address = { readonly port: number } | { readonly socketPath: string }
+
+export class StreamClient {
+  /** Everything received, the hub's own (`sse:open` …) included. */
+  readonly events: EventSourceMessage[] = []
+  /** The id to resume from: the last one of an event. */
+  lastEventId: string | undefined
+  /** Whether the stream is over: ended or cut. */
+  closed = false
+  readonly #request: ClientRequest
+  readonly #changes = new EventEmitter()
+  #response: IncomingMessage | null = null
+  #paused = false
+
+  constructor (address: Address, path: string, headers: Record<string, string> = {}) {
+    const parser = createParser({ onEvent: event => this.#receive(event), onError: error => { throw error } })
+    this.#request = request({ host: '127.0.0.1', ...address, path, headers, agent: false })
+    this.#request.on('response', response => {
+      this.#response = response
+      response.setEncoding('utf8')
+      response.on('data', text => {
+        parser.feed(text)
+        this.#changes.emit('change')
+      })
+      response.on('error', () => {})
+      response.on('close', () => this.#close())
+      if (this.#paused) response.pause()
+    })
+    this.#request.on('error', () => this.#close())
+    this.#request.end()
+  }
+
+  get status (): number | undefined {
+    return this.#response?.statusCode
+  }
+
+  get greeting (): Greeting | undefined {
+    const event = this.events.find(({ event }) => event === 'sse:open')
+    return event && { id: event.id, ...JSON.parse(event.data) }
+  }
+
+  /** The events of the application. */
+  get own (): EventSourceMessage[] {
+    return this.events.filter(({ event }) => !event?.startsWith('sse:'))
+  }
+
+  /** Resolves once a condition holds. Rejects if the stream is over before. */
+  async until (condition: () => boolean): Promise<void> {
+    while (!condition()) {
+      if (this.closed) throw new Error(`the stream is over after ${this.events.length} events`)
+      await once(this.#changes, 'change')
+    }
+  }
+
+  /** Resolves when an event of this name has come. */
+  async untilEvent (name: string): Promise<void> {
+    await this.until(() => this.events.at(-1)?.event === name || this.events.some(({ event }) => event === name))
+  }
+
+  async untilClosed (): Promise<void> {
+    while (!this.closed) await once(this.#changes, 'change')
+  }
+
+  pause (): void {
+    this.#paused = true
+    this.#response?.pause()
+  }
+
+  resume (): void {
+    this.#paused = false
+    this.#response?.resume()
+  }
+
+  destroy (): void {
+    this.#request.destroy()
+  }
+
+  #receive (event: EventSourceMessage): void {
+    this.events.push(event)
+    if (event.id !== undefined) this.lastEventId = event.id
+  }
+
+  #close (): void {
+    this.closed = true
+    this.#changes.emit('change')
+  }
+}
