@@ -11,6 +11,8 @@ interface Internals {
   readonly outputData?: readonly unknown[]
   /** False for HTTP/1.0 and where a hook set `content-length`. */
   readonly chunkedEncoding: boolean
+  /** Whether the head was handed to the socket; `headersSent` is true as soon as it is composed. */
+  readonly _headerSent?: boolean
   readonly write: unknown
 }
 
@@ -19,10 +21,10 @@ interface Internals {
  * a wrapped response, HTTP/2, HTTP/1.0, HEAD, `inject()`, a head that has not left, a response whose turn it is not.
  */
 export function directSocket (response: ServerResponse): Socket | null {
-  const { _hasBody, outputData, chunkedEncoding, write } = response as unknown as Internals
+  const { _hasBody, _headerSent, outputData, chunkedEncoding, write } = response as unknown as Internals
   if (write !== ServerResponse.prototype.write) return null
   if (chunkedEncoding !== true || _hasBody !== true) return null
-  if (!response.headersSent || !Array.isArray(outputData) || outputData.length > 0) return null
+  if (_headerSent !== true || !Array.isArray(outputData) || outputData.length > 0) return null
   const { socket } = response
   if (!(socket instanceof Socket)) return null
   return (socket as { _httpMessage?: unknown })._httpMessage === response ? socket : null

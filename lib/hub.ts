@@ -103,12 +103,17 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     if (this.#state !== 'open') return
     this.#state = 'closing'
     this.#heartbeat.stop()
-    for (const client of this.#registry.clients) this.disconnect(client, 'shutdown')
+    const clients = [...this.#ending, ...this.#registry.clients]
+    for (const client of clients) this.disconnect(client, 'shutdown')
     let timer: NodeJS.Timeout | undefined
     const timeout = new Promise<void>(resolve => { timer = setTimeout(resolve, this.options.closeTimeout) })
     const drained = new Promise<void>(resolve => { this.#onDrained = resolve })
     if (this.#ending.size > 0) await Promise.race([drained, timeout])
-    for (const client of this.#ending) client.cut()
+    for (const client of [...this.#ending]) {
+      client.cut()
+      client.endSession('destroy')
+    }
+    for (const client of clients) client.endSession('close')
     this.#state = 'closed'
     try {
       await Promise.race([this.#broker.close(), timeout])

@@ -188,6 +188,11 @@ export abstract class Outbox implements Visited, StreamOwner {
     this.onClose()
   }
 
+  /** At shutdown: an HTTP/2 session outlives its streams and would hold the server up. */
+  endSession (how: 'close' | 'destroy'): void {
+    this.#stream.session?.[how]()
+  }
+
   /** Answers with a head alone. */
   dismiss (): void {
     this.#opening = null
@@ -394,6 +399,8 @@ export abstract class Outbox implements Visited, StreamOwner {
     const farewell = this.#farewell
     if (farewell !== null) this.#write([farewell])
     this.ready = false
+    // From here on the last bytes are on their way, and may stall.
+    this.blockedAt = performance.now()
     this.#stream.end()
   }
 }

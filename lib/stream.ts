@@ -2,12 +2,16 @@
 // app's hooks and pipes it into the response; from then on bytes go to that response, or past it to its socket.
 // It must not know of events, batches or the hub.
 import { ServerResponse, type IncomingMessage } from 'node:http'
+import type { Http2Session, ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
 import { Readable, type Writable } from 'node:stream'
 import { directSocket } from './direct.js'
 import type { Chunk } from './wire.js'
 
 type Listener = (...args: unknown[]) => void
+
+/** What HTTP/2's response has beside that of HTTP/1; a `destroyed` it has not. */
+type Http2Fields = ServerResponse & { readonly stream?: ServerHttp2Stream }
 
 /** What the stream tells its client. */
 export interface StreamOwner {
@@ -33,6 +37,8 @@ export class EventStream {
   readonly #onPipe: () => void
   /** The connection, where it is one of HTTP/1; its end is the client's leaving. */
   readonly #connection: Socket | null
+  /** The session, where the response is one of HTTP/2. */
+  readonly session: Http2Session | null
   /** Takes chunks as they are, once `directSocket` has found it. */
   #socket: Socket | null = null
   /** In place of the response where a hook reads the payload. */
@@ -52,6 +58,7 @@ export class EventStream {
     this.#response = response
     this.#onPipe = onPipe
     this.#connection = request.httpVersionMajor === 1 ? request.socket : null
+    this.session = (response as Http2Fields).stream?.session ?? null
     response.on('close', this.#onClose)
     // A pipelined response that waits for its turn says nothing when its connection goes; the connection does.
     this.#connection?.on('close', this.#onClose)
@@ -140,12 +147,14 @@ export class EventStream {
    * peer's FIN a direct write is reported as a client error, and the response's own buffers for ever.
    */
   get alive (): boolean {
-    return !this.#closed && !this.#response.destroyed && this.#connection?.writable !== false
+    if (this.#closed || this.#response.destroyed || this.#connection?.writable === false) return false
+    return (this.#response as Http2Fields).stream?.destroyed !== true
   }
 
   /** Whether the response has ended and its last bytes have left. */
   get finished (): boolean {
-    return this.#response.writableFinished
+    // An HTTP/2 stream that was reset counts as finished too.
+    return this.#response.writableEnded && this.#response.writableFinished
   }
 
   /** False: no more until `onDrain`. */

@@ -46,7 +46,7 @@ let marks = 0
  */
 export async function received ({ raw, client }: OpenStream): Promise<ReceivedEvent[]> {
   const mark = `mark-${++marks}`
-  client.send(mark, null)
+  await client.send(mark, '', { raw: true })
   await raw.until(() => raw.events.at(-1)?.event === mark)
   return raw.events.filter(({ event }) => !/^(?:sse:|mark-\d)/.test(event ?? ''))
     .map(({ id, event, data }) => ({ id, event, data }))

@@ -1,0 +1,77 @@
+// A program of its own, run with `--expose-gc` and through tsx: publishes into a history with a cap, far beyond it, and
+// prints how many bytes the process really grew by, one line of JSON for each kind of event named as an argument.
+import Fastify, { type FastifyInstance } from 'fastify'
+import sse, { type SSEHub } from '../../lib/index.js'
+import { History } from '../../lib/history.js'
+import { Replays, type Replay } from '../../lib/replay.js'
+
+const CAP = 16 * 1024 * 1024
+
+const KINDS: Record<string, (hub: SSEHub, n: number) => Promise<unknown>> = {
+  'small events': (hub, n) => hub.toChannel('a', 'tick', { n }),
+  'large events': (hub, n) => hub.toChannel('a', 'tick', ('x'.repeat(50_000) + n)),
+  'small non-Latin-1 events': (hub, n) => hub.toChannel('a', 'tick', ('日本' + n)),
+  'large non-Latin-1 events': (hub, n) => hub.toChannel('a', 'tick', ('日'.repeat(30_000) + n)),
+  'a channel for each event': (hub, n) => hub.toChannel(`channel-${n}`, 'tick', { n }),
+  'many channels': (hub, n) => hub.toChannel(`channel-${n % 1000}`, 'tick', { n }),
+  'long channel names': (hub, n) => hub.toChannel('c'.repeat(240) + n % 10, 'tick', { n }),
+  'long non-Latin-1 channel names': (hub, n) => hub.toChannel('道'.repeat(240) + n, 'tick', { n }),
+  'long event names': (hub, n) => hub.toChannel('a', ('e'.repeat(240) + n), { n }),
+  'long excepted ids': (hub, n) => hub.toChannel('a', 'tick', { n }, { except: 'x'.repeat(240) + n }),
+  'events for many channels': (hub, n) => hub.toChannels(Array.from({ length: 50 }, (_, i) => `channel-${i + n % 100}`), 'tick', { n })
+}
+
+for (const kind of process.argv.slice(2)) {
+  const growth = kind === 'shared replays' ? growthOfReplays() : await growthOfHistory(KINDS[kind]!)
+  console.log(JSON.stringify({ kind, ...growth }))
+}
+
+async function growthOfHistory (publish: (hub: SSEHub, n: number) => Promise<unknown>): Promise<{ cap: number, growth: number, counted: number }> {
+  const app = Fastify() as unknown as FastifyInstance
+  await app.register(sse, { historySize: 1_000_000, historyMaxBytes: CAP })
+  const stats = (): ReturnType<SSEHub['stats']> => app.sse.stats()
+  let published = 0
+  const publishSome = async (count: number): Promise<void> => {
+    for (let i = 0; i < count; i++) await publish(app.sse, published++)
+  }
+  await publishSome(20)
+  const before = used()
+  while (stats().historyEvents === published) await publishSome(20)
+  await publishSome(published / 8)
+  const growth = used() - before
+  const counted = stats().historyBytes
+  await app.close()
+  return { cap: CAP, growth, counted }
+}
+
+/** What blocks of replays take: of single small events among other buffers, and of large ones that went out in pieces. */
+function growthOfReplays (): { cap: number, growth: number, counted: number } {
+  const history = new History({ size: 1_000_000, maxAge: Infinity, maxBytes: Infinity })
+  const replays = new Replays(history, 4 * CAP)
+  const replayOf = (target: string, end: number): Replay =>
+    ({ targets: [target], names: null, clientId: 'client', end, cursor: 0, told: -1, aligned: false })
+  let position = 0
+  const add = (target: string, text: string): void => {
+    history.add({ position: ++position, name: 'tick', except: '', text, size: text.length }, [target])
+  }
+  for (let n = 0; n < 12_800; n++) add(`channel-${n}`, 'data: small\n\n')
+  for (let n = 0; n < 640; n++) add('large', 'data: ' + 'x'.repeat(99_000) + n + '\n\n')
+  const before = used()
+  for (let n = 0; n < 12_800; n++) {
+    replays.page(replayOf(`channel-${n}`, position))
+    Buffer.allocUnsafe(3000)
+  }
+  const replay = replayOf('large', position)
+  // For these half of the cap.
+  for (let n = 0; n < 80; n++) for (const chunk of replays.page(replay).chunks) chunk.pieces()
+  const growth = used() - before
+  return { cap: CAP, growth, counted: replays.bytes }
+}
+
+/** Bytes in use, once all that can be collected is. */
+function used (): number {
+  globalThis.gc!()
+  globalThis.gc!()
+  const { heapUsed, external } = process.memoryUsage()
+  return heapUsed + external
+}

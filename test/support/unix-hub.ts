@@ -1,0 +1,50 @@
+// A hub whose clients come over a Unix socket, so that one that pauses blocks its server's end soon.
+import type { FastifyInstance, FastifyServerOptions } from 'fastify'
+import type { Test } from 'tap'
+import type { SSEClient, SSEConnectOptions, SSEPluginOptions } from '../../lib/index.js'
+import { buildApp, nextClient } from './app.js'
+import { StreamClient } from './stream-client.js'
+import { unixSocket } from './unix-socket.js'
+
+export interface Opened {
+  /** The browser's end. */
+  readonly reader: StreamClient
+  /** The server's end. */
+  readonly client: SSEClient
+}
+
+export interface Opening extends SSEConnectOptions {
+  channels?: readonly string[]
+  /** Does not read a byte of the stream until `resume()`. */
+  paused?: boolean
+  headers?: Record<string, string>
+}
+
+export interface UnixHub {
+  readonly app: FastifyInstance
+  /** Resolves once the client is in its channels; where it reads and is greeted, once it has the greeting. */
+  open (opening?: Opening): Promise<Opened>
+}
+
+/** An app that listens, closed when the test ends. */
+export async function unixHub (t: Test, options: SSEPluginOptions = {}, server: FastifyServerOptions = {}): Promise<UnixHub> {
+  const app = await buildApp(t, options, server)
+  const openings: Opening[] = []
+  app.get<{ Params: { opening: number } }>('/:opening', (request, reply) => {
+    const { channels, paused, headers, ...rest } = openings[request.params.opening]!
+    reply.sse(channels, rest)
+  })
+  const socketPath = unixSocket(t)
+  await app.listen({ path: socketPath })
+  const open = async (opening: Opening = {}): Promise<Opened> => {
+    const connected = nextClient(app)
+    const reader = new StreamClient({ socketPath }, `/${openings.push(opening) - 1}`, opening.headers)
+    t.teardown(() => reader.destroy())
+    if (opening.paused === true) reader.pause()
+    const client = await connected
+    const greeted = opening.greeting ?? options.greeting ?? true
+    if (opening.paused !== true && greeted) await reader.untilEvent('sse:open')
+    return { reader, client }
+  }
+  return { app, open }
+}
