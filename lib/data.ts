@@ -2,9 +2,9 @@
 // not know of the wire format.
 import type { TSchema } from '@sinclair/typebox'
 import { TypeCompiler, type TypeCheck } from '@sinclair/typebox/compiler'
-import { Value } from '@sinclair/typebox/value'
 import type { SSEEventSchemas } from '../types/index.js'
-import { SSE_ERR_INVALID_DATA, SSE_ERR_UNKNOWN_EVENT } from './errors.js'
+import { declared } from './declared.js'
+import { SSE_ERR_INVALID_DATA, SSE_ERR_INVALID_OPTION, SSE_ERR_UNKNOWN_EVENT } from './errors.js'
 
 export type Serializer = (data: unknown, event: string) => string
 
@@ -16,7 +16,7 @@ export class DataFormat {
     this.#serializer = serializer
     this.#checks = schemas === undefined
       ? null
-      : new Map(Object.entries(schemas).map(([event, schema]) => [event, TypeCompiler.Compile(schema)]))
+      : new Map(Object.entries(schemas).map(([event, schema]) => [event, compiled(event, schema)]))
   }
 
   /** @throws SSE_ERR_UNKNOWN_EVENT where schemas are given, and none for this event */
@@ -30,23 +30,31 @@ export class DataFormat {
    */
   format (event: string, data: unknown, raw: boolean): string {
     const check = this.#checkOf(event)
-    if (check !== null && !check.Check(data)) {
-      const { path, message } = check.Errors(data).First()!
-      throw new SSE_ERR_INVALID_DATA(`The data of event "${event}" is not what its schema says, at "${path || '/'}": ${message}`)
-    }
+    if (check !== null) this.#check(check, event, data)
     if (raw) {
       if (typeof data !== 'string') throw new SSE_ERR_INVALID_DATA(`The data of event "${event}" must be a string, since it is sent raw`)
       return data
     }
     let text: unknown
     try {
-      text = check === null ? this.#serializer(data, event) : toJSON(declared(check, data))
+      text = check === null ? this.#serializer(data, event) : toJSON(declared(check.Schema(), check.References(), data))
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error)
-      throw Object.assign(new SSE_ERR_INVALID_DATA(`The data of event "${event}" can't be serialised: ${reason}`), { cause: error })
+      throw unserialisable(event, error)
     }
     if (typeof text !== 'string') throw new SSE_ERR_INVALID_DATA(`The data of event "${event}" can't be serialised`)
     return text
+  }
+
+  #check (check: TypeCheck<TSchema>, event: string, data: unknown): void {
+    let flaw
+    try {
+      if (check.Check(data)) return
+      flaw = check.Errors(data).First()!
+    } catch (error) {
+      // A getter of the data's, or a cycle where the schema is recursive.
+      throw unserialisable(event, error)
+    }
+    throw new SSE_ERR_INVALID_DATA(`The data of event "${event}" is not what its schema says, at "${flaw.path || '/'}": ${flaw.message}`)
   }
 
   #checkOf (event: string): TypeCheck<TSchema> | null {
@@ -57,9 +65,19 @@ export class DataFormat {
   }
 }
 
-/** A copy of data without what its schema does not declare. */
-function declared (check: TypeCheck<TSchema>, data: unknown): unknown {
-  return Value.Clean(check.Schema(), check.References(), Value.Clone(data))
+function compiled (event: string, schema: TSchema): TypeCheck<TSchema> {
+  try {
+    return TypeCompiler.Compile(schema)
+  } catch (error) {
+    // A kind that TypeBox does not know, a reference that leads nowhere.
+    const reason = error instanceof Error ? error.message : String(error)
+    throw Object.assign(new SSE_ERR_INVALID_OPTION(`Option "events" of fastify-sse-hub is invalid: the schema of "${event}": ${reason}`), { cause: error })
+  }
+}
+
+function unserialisable (event: string, cause: unknown): Error {
+  const reason = cause instanceof Error ? cause.message : String(cause)
+  return Object.assign(new SSE_ERR_INVALID_DATA(`The data of event "${event}" can't be serialised: ${reason}`), { cause })
 }
 
 /** What `JSON.stringify` made of a Buffer or a typed array, if there was one; it may be something else. */
@@ -67,14 +85,22 @@ const MAYBE_BINARY = /"type":"Buffer"|\{"0":|\{\}/
 
 /** The default serializer: JSON, with `undefined` as `null` and binary data, at any depth, as Base64. */
 export function toJSON (data: unknown): string | undefined {
-  const text = data === undefined ? 'null' : JSON.stringify(data)
+  if (data === undefined) return 'null'
+  let text
+  try {
+    text = JSON.stringify(data)
+  } catch {
+    // A BigInt64Array's items have no JSON of their own; what has none anyway throws again.
+    return JSON.stringify(data, withBase64)
+  }
   // A replacer costs several times the whole call, so it runs only where there may be something for it.
   return text !== undefined && MAYBE_BINARY.test(text) ? JSON.stringify(data, withBase64) : text
 }
 
 /** A replacer: reads the holder, since a Buffer's own `toJSON` has run on the value. */
 function withBase64 (this: Record<string, unknown>, key: string, value: unknown): unknown {
-  const original = this[key]
+  // The holder's, or what a `toJSON` made of it.
+  const original = ArrayBuffer.isView(value) ? value : this[key]
   return ArrayBuffer.isView(original)
     ? Buffer.from(original.buffer, original.byteOffset, original.byteLength).toString('base64')
     : value

@@ -70,7 +70,7 @@ export class Heartbeat {
 
   #look (client: Client, now: number): void {
     if (!client.alive) this.#host.vanished(client)
-    else if (client.blocked && now - client.blockedAt >= this.#stallTimeout) this.#host.stalled(client)
+    else if (now - client.stuckSince(now) >= this.#stallTimeout) this.#host.stalled(client)
     else if (now - client.writtenAt >= this.#interval) client.beat()
   }
 }

@@ -1,8 +1,10 @@
 // What is kept of the past, per target (a channel, the broadcasts, a client id), for replays. It must not know of
 // clients or of the broker. Every event has a position: a number that grows in the order of delivery.
 
-/** What one kept event takes beside its text: its record, the string's head, its places in the targets' lists. */
+/** What one kept event takes beside its strings: its record, the strings' heads. */
 const EVENT_OVERHEAD = 240
+/** What an event's place in a target's list takes, there and in the event. */
+const PLACE_OVERHEAD = 32
 /** What one target takes, its name aside. */
 const TARGET_OVERHEAD = 320
 
@@ -18,7 +20,8 @@ export interface KeptEvent {
 }
 
 interface Entry extends KeptEvent {
-  readonly targets: readonly string[]
+  /** The targets' own records: a caller's strings would be kept once an event. */
+  readonly targets: readonly Kept[]
   readonly time: number
   readonly cost: number
   /** How many targets still hold it. */
@@ -29,6 +32,7 @@ interface Entry extends KeptEvent {
 
 /** A target's events, oldest first, in `entries` from `start` on. */
 interface Kept {
+  readonly target: string
   readonly entries: Array<Entry | undefined>
   start: number
   /** Position of the newest event that is not kept any more, and the tick at which it went. */
@@ -84,17 +88,16 @@ export class History {
       this.#forgottenAt = ++this.#tick
       return
     }
-    // V8 keeps one byte a character where all are Latin-1, else two.
-    const textBytes = event.text.length === event.size ? event.size : 2 * event.text.length
+    const kept = targets.map(target => this.#of(target))
     const entry: Entry = {
       position: event.position,
       name: event.name,
       except: event.except,
       text: event.text,
       size: event.size,
-      targets,
+      targets: kept,
       time: maxAge === Infinity ? 0 : performance.now(),
-      cost: textBytes + EVENT_OVERHEAD,
+      cost: costOf(event, kept.length),
       holders: targets.length,
       older: this.#newest,
       newer: null
@@ -104,10 +107,9 @@ export class History {
     this.#newest = entry
     this.#count++
     this.#bytes += entry.cost
-    for (const target of targets) {
-      const kept = this.#of(target)
-      kept.entries.push(entry)
-      if (kept.entries.length - kept.start > size) this.#trim(target, kept)
+    for (const list of kept) {
+      list.entries.push(entry)
+      if (list.entries.length - list.start > size) this.#trim(list)
     }
     while (this.#bytes > maxBytes && this.#oldest !== null) this.#evict(this.#oldest)
     if (maxAge !== Infinity) this.expire()
@@ -173,31 +175,28 @@ export class History {
   #of (target: string): Kept {
     let kept = this.#targets.get(target)
     if (kept === undefined) {
-      kept = { entries: [], start: 0, floor: this.#forgottenFloor, trimmedAt: this.#forgottenAt }
+      kept = { target, entries: [], start: 0, floor: this.#forgottenFloor, trimmedAt: this.#forgottenAt }
       this.#targets.set(target, kept)
-      this.#bytes += TARGET_OVERHEAD + target.length
+      this.#bytes += TARGET_OVERHEAD + stringBytes(target)
     }
     return kept
   }
 
   /** Lets go of the oldest event of all. */
   #evict (entry: Entry): void {
-    for (const target of entry.targets) {
-      const kept = this.#targets.get(target)
-      if (kept !== undefined && kept.entries[kept.start] === entry) this.#trim(target, kept)
-    }
+    for (const kept of entry.targets) if (kept.entries[kept.start] === entry) this.#trim(kept)
   }
 
   /** Lets go of a target's oldest event, and of the target with its last one. */
-  #trim (target: string, kept: Kept): void {
+  #trim (kept: Kept): void {
     const entry = kept.entries[kept.start]!
     kept.entries[kept.start++] = undefined
     kept.floor = entry.position
     kept.trimmedAt = ++this.#tick
     if (--entry.holders === 0) this.#unlink(entry)
     if (kept.start === kept.entries.length) {
-      this.#targets.delete(target)
-      this.#bytes -= TARGET_OVERHEAD + target.length
+      this.#targets.delete(kept.target)
+      this.#bytes -= TARGET_OVERHEAD + stringBytes(kept.target)
       this.#forgottenFloor = Math.max(this.#forgottenFloor, kept.floor)
       this.#forgottenAt = kept.trimmedAt
     } else if (kept.start >= 32 && kept.start * 2 >= kept.entries.length) {
@@ -227,4 +226,14 @@ function indexAfter (kept: Kept, after: number): number {
     else low = middle + 1
   }
   return low
+}
+
+function costOf (event: KeptEvent, places: number): number {
+  const text = event.text.length === event.size ? event.size : 2 * event.text.length
+  return text + stringBytes(event.name) + stringBytes(event.except) + EVENT_OVERHEAD + PLACE_OVERHEAD * places
+}
+
+/** What V8 keeps of a string, at most: one byte a character where all are Latin-1, else two. */
+function stringBytes (text: string): number {
+  return Buffer.byteLength(text) === text.length ? text.length : 2 * text.length
 }

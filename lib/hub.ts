@@ -177,7 +177,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     } catch (error) {
       throw unavailable(error)
     }
-    if (receipt instanceof Promise) return handled(receipt.catch(error => this.#refused(unavailable(error))))
+    if ('then' in receipt) return handled(Promise.resolve(receipt).catch(error => this.#refused(unavailable(error))))
     const { id, recipients } = receipt
     // A loop of awaited publishes would give sockets no turn to drain, and the scheduler none to visit.
     if (this.#roundBytes <= ROUND_BYTES) return Promise.resolve({ id, recipients })
@@ -256,8 +256,10 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     if (this.#tooSlow.length > 0) {
       const slow = this.#tooSlow
       this.#tooSlow = []
-      this.counters.slowDisconnects += slow.length
       for (const client of slow) {
+        // A listener that published may have brought it here a second time.
+        if (client.closed) continue
+        this.counters.slowDisconnects++
         this.#slowLog.slow()
         this.disconnect(client, 'slow')
       }
@@ -313,7 +315,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     const names = this.#filter(checked.events)
     const broadcast = checked.broadcast ?? true
     const mode = checked.replay ?? this.options.replay
-    const lastEventId = checked.lastEventId === undefined ? requested() : checked.lastEventId
+    const lastEventId = checked.lastEventId === undefined ? requested() : checked.lastEventId || null
     const place = lastEventId === null ? -1 : this.#broker.position(lastEventId)
     const replays = mode === 'all' || (mode === 'missed' && lastEventId !== null)
     const targets = broadcast ? [BROADCAST, ...channels] : [...channels]

@@ -37,7 +37,7 @@ export function checkChannel (name: unknown): asserts name is string {
  */
 export function checkChannels (names: unknown): string[] {
   if (!Array.isArray(names)) throw new SSE_ERR_INVALID_CHANNEL('Channels must be given as an array of names')
-  names.forEach(checkChannel)
+  for (const name of names) checkChannel(name)
   return [...new Set<string>(names)]
 }
 

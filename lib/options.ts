@@ -18,6 +18,8 @@ const Text = Type.String({ minLength: 1, maxLength: 256 })
 const Replay = Type.Union([Type.Literal('all'), Type.Literal('missed'), Type.Literal('none')])
 const Strict = { additionalProperties: false }
 
+const BROKER_METHODS = ['start', 'publish', 'head', 'position', 'close'] as const
+
 const RegistrationOptions = Type.Partial(Type.Object({
   heartbeatInterval: Time,
   heartbeatEvent: Text,
@@ -38,13 +40,8 @@ const RegistrationOptions = Type.Partial(Type.Object({
   lastEventIdQuery: Type.Union([Text, Type.Null()]),
   events: Type.Record(Type.String(), Type.Any()),
   serializer: Type.Function([Type.Unknown(), Type.String()], Type.String()),
-  broker: Type.Object({
-    start: Type.Function([], Type.Any()),
-    publish: Type.Function([], Type.Any()),
-    head: Type.Function([], Type.Any()),
-    position: Type.Function([], Type.Any()),
-    close: Type.Function([], Type.Any())
-  }, { additionalProperties: true }),
+  // Its methods are checked apart: TypeBox's errors take those of a class for missing.
+  broker: Type.Object({}, { additionalProperties: true }),
   // Fastify's own, which it hands to every plugin.
   prefix: Type.Any(),
   logLevel: Type.Any(),
@@ -65,7 +62,7 @@ const ConnectOptions = Type.Partial(Type.Object({
 
 const PublishOptions = Type.Partial(Type.Object({
   transient: Type.Boolean(),
-  except: Type.String(),
+  except: Text,
   retry: Time,
   raw: Type.Boolean(),
   idempotencyKey: Text
@@ -140,6 +137,11 @@ export function hubOptions (options: SSEPluginOptions): HubOptions {
     if (flaw !== '') throw new SSE_ERR_INVALID_OPTION(`Option "events" of fastify-sse-hub is invalid: an event name ${flaw}`)
     if (!KindGuard.IsSchema(schema)) {
       throw new SSE_ERR_INVALID_OPTION(`Option "events" of fastify-sse-hub is invalid: "${event}" is not a TypeBox schema`)
+    }
+  }
+  for (const method of BROKER_METHODS) {
+    if (options.broker !== undefined && typeof options.broker[method] !== 'function') {
+      throw new SSE_ERR_INVALID_OPTION(`Option "broker" of fastify-sse-hub is invalid: it has no method "${method}"`)
     }
   }
   if (options.heartbeatEvent !== undefined) {

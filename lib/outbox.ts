@@ -50,6 +50,9 @@ export abstract class Outbox implements Visited, StreamOwner {
   /** When something was last written, and when the socket last refused more, by `performance.now()`. */
   writtenAt: number
   blockedAt = 0
+  /** What had left its socket when `stuckSince` last looked, and since when that has not grown. */
+  #left = 0
+  #leftAt = 0
   /** The stream is open, and its socket has not refused bytes since it last drained. */
   ready = false
 
@@ -121,6 +124,20 @@ export abstract class Outbox implements Visited, StreamOwner {
   /** Whether the socket has refused bytes and has not drained since. */
   get blocked (): boolean {
     return this.#stream.open && !this.ready
+  }
+
+  /**
+   * Since when its socket has accepted nothing of what waits in it; `now` where nothing waits. Below Node's own limit
+   * a socket does not refuse bytes, though its kernel does: that is seen by looking twice.
+   */
+  stuckSince (now: number): number {
+    if (this.blocked) return this.blockedAt
+    const { left } = this.#stream
+    if (this.#stream.buffered === 0 || left !== this.#left) {
+      this.#left = left
+      this.#leftAt = now
+    }
+    return this.#leftAt
   }
 
   /** Bytes of events that wait for their turn. */
@@ -327,7 +344,7 @@ export abstract class Outbox implements Visited, StreamOwner {
     const { host } = this
     const page = host.replays.page(replay)
     host.counters.replayed += page.count
-    if (replay.cursor === replay.end) this.#replay = null
+    if (replay.cursor >= replay.end) this.#replay = null
     // Only a page of a single event can be larger than one write.
     return page.chunks.length === 1 ? this.#inPieces(page.chunks[0]!) : page.chunks
   }

@@ -1,4 +1,5 @@
 // Takes items from a source one by one until it ends or nobody wants them any more. It must not know of clients.
+import { Readable } from 'node:stream'
 import { SSE_ERR_INVALID_OPTION } from './errors.js'
 
 /**
@@ -35,7 +36,11 @@ export async function pump (source: unknown, signal: AbortSignal, deal: (item: u
   } finally {
     signal.removeEventListener('abort', onAbort)
     // Not awaited: a generator answers only when its pending step is done, which may be never.
-    if (!ended) Promise.resolve(iterator.return?.()).catch(() => {})
+    if (!ended) {
+      Promise.resolve(iterator.return?.()).catch(() => {})
+      // Its iterator is such a generator.
+      if (source instanceof Readable) source.destroy()
+    }
   }
 }
 

@@ -39,6 +39,8 @@ interface Block {
   readonly count: number
   /** The position that it reaches. */
   readonly to: number
+  /** The history's tick when it was made. */
+  readonly tick: number
 }
 
 export class Replays {
@@ -60,6 +62,7 @@ export class Replays {
 
   /** Whether something that is for the client, and that it does not know of, is gone from its way. */
   lost (replay: Replay): boolean {
+    if (replay.cursor >= replay.end) return false
     this.#history.expire()
     return this.#history.lost(replay.targets, replay.cursor, replay.told)
   }
@@ -111,8 +114,8 @@ export class Replays {
     const known = this.#blocks.get(blockKey)
     if (known !== undefined) {
       this.#forget(blockKey, known)
-      // Since it was made, history may have let go of something in it.
-      if (!this.#history.lost(targets, replay.cursor, 0)) {
+      // What history has let go of since may have been in it.
+      if (!this.#history.lost(targets, replay.cursor, known.tick)) {
         this.#keep(blockKey, known)
         return known
       }
@@ -138,7 +141,7 @@ export class Replays {
       size += event.size
       count++
     }
-    return { block: { chunk: size === 0 ? null : Chunk.fromText(text, size), count, to }, personal }
+    return { block: { chunk: size === 0 ? null : Chunk.lasting(text, size), count, to, tick: this.#history.tick }, personal }
   }
 
   #keep (key: string, block: Block): void {
@@ -158,7 +161,7 @@ export class Replays {
 
 /** What two replays must have in common to share blocks. */
 function keyOf (targets: readonly string[], names: ReadonlySet<string> | null): string {
-  return `${targets.join('\n')}\n\n${names === null ? '' : [...names].sort().join('\n')}`
+  return `${targets.join('\n')}\n\n${names === null ? '\n' : [...names].sort().join('\n')}`
 }
 
 /** Whether a replay's client gets an event. */
@@ -167,5 +170,7 @@ function isFor (replay: Replay, event: KeptEvent): boolean {
 }
 
 function cost (key: string, block: Block): number {
-  return key.length + BLOCK_OVERHEAD + (block.chunk === null ? 0 : block.chunk.size)
+  const size = block.chunk === null ? 0 : block.chunk.size
+  // A larger one goes out in pieces, which are copies.
+  return key.length + BLOCK_OVERHEAD + (size > MAX_WRITE ? 2 * size : size)
 }

@@ -15,6 +15,9 @@ const HEADERS = {
   'x-accel-buffering': 'no'
 }
 
+/** Stands as the content type between a stream's release and the error handler; it is never sent. */
+const RELEASED = `${EVENT_STREAM}; released`
+
 /** Where a reply keeps its client. */
 export const kClient = Symbol('fastify-sse-hub.client')
 
@@ -69,32 +72,50 @@ function lastEventIdOf (header: string | string[] | undefined, url: string, para
 }
 
 function start (reply: StreamingReply, client: Client, stream: EventStream): void {
+  // An error handler may open a stream in place of one whose hook failed.
+  restore(reply)
+  const { send } = reply
   reply[kClient] = client
   reply.headers(HEADERS)
+  Object.defineProperties(reply, OVERRIDES)
   try {
-    reply.send(stream)
+    send.call(reply, stream)
   } catch (error) {
     release(reply)
+    restore(reply)
     throw error
   }
-  // A hook that failed at once has released it by now.
-  if (reply[kClient] === client) Object.defineProperties(reply, OVERRIDES)
 }
 
 /**
- * A stream that was not piped yet will not be: a hook failed, or something else is sent. Whoever answers finds the
- * reply as it was.
+ * A stream that was not piped yet will not be: a hook failed, or something else is sent. Up to the moment at which an
+ * error handler runs, what the handler returns is still not wanted: the content type, which Fastify removes just
+ * before, tells.
  */
 export function release (reply: FastifyReply): void {
   const streaming = reply as StreamingReply
   const client = streaming[kClient]
   if (client === null || client.piped) return
   streaming[kClient] = null
-  // Own properties, so that those of the prototype are back.
+  for (const name of Object.keys(HEADERS)) {
+    reply.removeHeader(name)
+    // Where a header can't be sent, Fastify finds out when it has set some.
+    if (!reply.raw.headersSent) reply.raw.removeHeader(name)
+  }
+  reply.header('content-type', RELEASED)
+  hubOf(reply).abandon(client)
+}
+
+/** Whoever answers finds the reply as it was: own properties go, so that those of the prototype are back. */
+function restore (reply: FastifyReply): void {
+  if (isHeld(reply)) reply.removeHeader('content-type')
   Reflect.deleteProperty(reply, 'send')
   Reflect.deleteProperty(reply, 'sent')
-  for (const name of Object.keys(HEADERS)) reply.removeHeader(name)
-  hubOf(reply).abandon(client)
+}
+
+/** Whether the stream was released, and no error handler runs yet. */
+function isHeld (reply: FastifyReply): boolean {
+  return reply.getHeader('content-type') === RELEASED
 }
 
 /**
@@ -106,10 +127,16 @@ const OVERRIDES: PropertyDescriptorMap & ThisType<StreamingReply> = {
     configurable: true,
     writable: true,
     value (this: StreamingReply, payload?: unknown): FastifyReply {
-      const client = this[kClient]!
+      const client = this[kClient]
+      if (client === null) {
+        if (isHeld(this)) return this
+        restore(this)
+        return this.send(payload)
+      }
       if (payload === undefined || payload === client || payload === this) return this
-      if (!client.piped) {
+      if (!client.piped && (payload instanceof Error || this.getHeader('content-type') !== EVENT_STREAM)) {
         release(this)
+        restore(this)
         return this.send(payload)
       }
       if (payload instanceof Error) {
@@ -124,7 +151,9 @@ const OVERRIDES: PropertyDescriptorMap & ThisType<StreamingReply> = {
   sent: {
     configurable: true,
     get (): boolean {
-      return this.raw.writableEnded
+      const client = this[kClient]
+      if (this.raw.writableEnded) return true
+      return client === null ? isHeld(this) : client.piped && client.closed
     }
   }
 }

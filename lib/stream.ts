@@ -3,7 +3,7 @@
 // It must not know of events, batches or the hub.
 import { ServerResponse, type IncomingMessage } from 'node:http'
 import type { Http2Session, ServerHttp2Stream } from 'node:http2'
-import type { Socket } from 'node:net'
+import { Socket } from 'node:net'
 import { Readable, type Writable } from 'node:stream'
 import { directSocket } from './direct.js'
 import type { Chunk } from './wire.js'
@@ -75,8 +75,7 @@ export class EventStream {
     if (this.#readable !== null) return this.#readable.pipe(target, options)
     if (target as unknown !== this.#response) return this.#materialise().pipe(target, options)
     this.#keepsEnd = options?.end === false
-    this.piped = true
-    this.#onPipe()
+    this.#begin()
     // What the source's end means is that Fastify shall not take a disconnect for a fault of the source.
     if (!this.#keepsEnd) this.#emitEnd()
     const response = this.#response
@@ -142,6 +141,12 @@ export class EventStream {
     return this.open ? this.#response.writableLength ?? 0 : 0
   }
 
+  /** Bytes that have left the process on this connection, where that is known. */
+  get left (): number {
+    const socket = this.#socket ?? this.#response.socket
+    return socket instanceof Socket ? socket.bytesWritten - socket.writableLength : 0
+  }
+
   /**
    * Whether the other side is still there, as far as can be told. Where it is not, nothing may be written: after the
    * peer's FIN a direct write is reported as a client error, and the response's own buffers for ever.
@@ -198,8 +203,14 @@ export class EventStream {
     this.open = false
     this.#release()
     this.#readable?.destroy()
+    this.#response.off('pipe', this.#begin)
     this.#response.off('close', this.#onClose)
     this.#connection?.off('close', this.#onClose)
+  }
+
+  readonly #begin = (): void => {
+    this.piped = true
+    this.#onPipe()
   }
 
   readonly #setOpen = (): void => {
@@ -212,6 +223,8 @@ export class EventStream {
   #findSocket (): void {
     this.#socket = directSocket(this.#response)
     if (this.#socket === null) return
+    // Node corks the socket until the next tick behind the head: a burst would find it refusing.
+    while (this.#socket.writableCorked > 0) this.#socket.uncork()
     // Node reports the drain of a socket to the response only for the response's own writes.
     this.#response.off('drain', this.#onDrain)
     this.#socket.on('drain', this.#onDrain)
@@ -248,6 +261,8 @@ export class EventStream {
       this.#readable = new Readable({ read: this.#onDrain, destroy: (error, done) => { this.#onClose(); done(error) } })
       for (const [event, listener] of this.#listeners ?? []) this.#readable.on(event, listener)
       this.#listeners = null
+      // What the hook makes of it goes into the response in the end.
+      this.#response.once('pipe', this.#begin)
       process.nextTick(this.#setOpen)
     }
     return this.#readable

@@ -19,7 +19,7 @@ export interface BrokerEvent {
  * The hub's side: hands over one event. Called in the broker's order, the same on every instance, once per event,
  * those that this instance published included, and never from within itself.
  * @param position this instance's number of the event, one more than the last one's
- * @param id what clients are told; `null` where the event is transient
+ * @param id what clients are told, without CR, LF and NUL; `null` where the event is transient
  * @returns how many clients of this instance the event was for
  */
 export type Deliver = (event: BrokerEvent, position: number, id: string | null) => number

@@ -227,7 +227,7 @@ export interface SSEStats {
 }
 
 /** The hub: `fastify.sse`. */
-export interface SSEHub extends Omit<EventEmitter<SSEHubEvents>, 'emit'> {
+export interface SSEHub extends EventEmitter<SSEHubEvents> {
   /**
    * Publishes to every client that did not opt out of broadcasts. Resolves once the broker has accepted the event.
    * Rejects, with nothing sent, with `SSE_ERR_INVALID_EVENT_NAME`, `SSE_ERR_INVALID_DATA`, `SSE_ERR_UNKNOWN_EVENT`,

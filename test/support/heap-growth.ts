@@ -52,7 +52,9 @@ function growthOfReplays (): { cap: number, growth: number, counted: number } {
     ({ targets: [target], names: null, clientId: 'client', end, cursor: 0, told: -1, aligned: false })
   let position = 0
   const add = (target: string, text: string): void => {
-    history.add({ position: ++position, name: 'tick', except: '', text, size: text.length }, [target])
+    // As in the hub, this makes the text one piece: it must not become one while its growth would be measured.
+    const size = Buffer.byteLength(text)
+    history.add({ position: ++position, name: 'tick', except: '', text, size }, [target])
   }
   for (let n = 0; n < 12_800; n++) add(`channel-${n}`, 'data: small\n\n')
   for (let n = 0; n < 640; n++) add('large', 'data: ' + 'x'.repeat(99_000) + n + '\n\n')

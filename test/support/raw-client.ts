@@ -73,7 +73,10 @@ export class RawClient {
   async until (condition: () => boolean): Promise<void> {
     while (!condition()) {
       if (this.closed) throw new Error(`the connection closed; received: ${this.received.toString('latin1').slice(0, 2000)}`)
-      await Promise.race([once(this.socket, 'data'), once(this.socket, 'close')])
+      const looked = new AbortController()
+      const { signal } = looked
+      await Promise.race([once(this.socket, 'data', { signal }), once(this.socket, 'close', { signal })])
+      looked.abort()
     }
   }
 

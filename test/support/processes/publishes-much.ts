@@ -1,30 +1,32 @@
-// A process that publishes 300 MB to the clients it has once the first is there, and prints by how much it grew: run by
-// slow-clients.test.ts, with `--expose-gc`. Its argument is what it does with slow clients.
+// A process that publishes 300 MB to a client, for each way to deal with slow ones, and prints by how much it grew: run
+// by slow-clients.test.ts, with `--expose-gc`.
 import { once } from 'node:events'
 import Fastify, { type FastifyInstance } from 'fastify'
-import sse, { type SSEPluginOptions } from '../../../lib/index.js'
+import sse from '../../../lib/index.js'
 import { portOf } from '../app.js'
 
 const EVENTS = 3000
 const EVENT = 'x'.repeat(100_000)
 
-const app = Fastify() as unknown as FastifyInstance
-await app.register(sse, { slowClient: process.argv[2] as NonNullable<SSEPluginOptions['slowClient']> })
-app.get('/events', (_request, reply) => { reply.sse() })
-await app.listen({ port: 0, host: '127.0.0.1' })
-const connected = once(app.sse as never, 'connect')
-console.log(`http://127.0.0.1:${portOf(app)}`)
-await connected
-globalThis.gc!()
-const before = process.memoryUsage.rss()
-let most = before
-for (let n = 0; n < EVENTS; n++) {
-  await app.sse.send('message', EVENT)
-  if (n % 100 !== 0) continue
-  // Else what is measured is how lazily garbage is collected.
+for (const slowClient of ['drop', 'disconnect'] as const) {
+  const app = Fastify() as unknown as FastifyInstance
+  await app.register(sse, { slowClient })
+  app.get('/events', (_request, reply) => { reply.sse() })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const connected = once(app.sse as never, 'connect')
+  console.log(portOf(app))
+  await connected
   globalThis.gc!()
-  most = Math.max(most, process.memoryUsage.rss())
+  const before = process.memoryUsage.rss()
+  let most = before
+  for (let n = 1; n <= EVENTS; n++) {
+    await app.sse.send('message', EVENT, { raw: true })
+    if (n % 200 !== 0) continue
+    // Else what is measured is how lazily garbage is collected.
+    globalThis.gc!()
+    most = Math.max(most, process.memoryUsage.rss())
+  }
+  const { published, dropped, slowDisconnects } = app.sse.stats()
+  console.log(JSON.stringify({ slowClient, published, dropped, slowDisconnects, growth: most - before }))
+  await app.close()
 }
-const { published, dropped, slowDisconnects } = app.sse.stats()
-console.log(JSON.stringify({ published, dropped, slowDisconnects, growth: most - before }))
-await app.close()

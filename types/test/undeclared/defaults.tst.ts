@@ -1,4 +1,5 @@
 // With nothing declared: event names are strings, data is unknown.
+import { once } from 'node:events'
 import Fastify from 'fastify'
 import { describe, expect, test } from 'tstyche'
 import sse, {
@@ -53,6 +54,7 @@ test('listeners get typed arguments', () => {
     expect(reason).type.toBe<SSEDisconnectReason>()
   })
   expect(app.sse.on).type.not.toBeCallableWith('message', () => {})
+  expect(once).type.toBeCallableWith(app.sse, 'connect')
 })
 
 test('a client can be read, sent to and closed, not written to', () => {
@@ -70,7 +72,6 @@ test('the hub answers questions', () => {
   expect(app.sse.channels()).type.toBe<Array<{ name: string, count: number }>>()
   expect(app.sse.clientCount).type.toBeCallableWith()
   expect(app.sse.stats()).type.toBe<SSEStats>()
-  expect(app.sse).type.not.toHaveProperty('emit')
 })
 
 test('errors are classes with a code', () => {
