@@ -9,7 +9,7 @@ function open (t: Test, url: string): EventSource {
   return source
 }
 
-function next (source: EventSource, event: string): Promise<MessageEvent<string>> {
+function next (source: EventSource, event: string): Promise<MessageEvent> {
   return new Promise(resolve => source.addEventListener(event, resolve, { once: true }))
 }
 

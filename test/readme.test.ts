@@ -18,7 +18,7 @@ t.test('the quick start of the README runs as it stands there', async t => {
   const source = new EventSource(`${address}/chat/lobby`)
   t.teardown(() => source.close())
   await new Promise(resolve => source.addEventListener('sse:open', resolve, { once: true }))
-  const message = new Promise<MessageEvent<string>>(resolve => source.addEventListener('message', resolve, { once: true }))
+  const message = new Promise<MessageEvent>(resolve => source.addEventListener('message', resolve, { once: true }))
   const body = { user: 'alice', text: 'hi' }
   const response = await fetch(`${address}/chat/lobby`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
   const { data, lastEventId } = await message
