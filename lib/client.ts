@@ -20,6 +20,8 @@ export interface ClientHost extends OutboxHost {
   dropped (events: number): void
   overfull (client: Client): void
   failed (client: Client, error: unknown): void
+  /** A `send()` or `stream()` is rejected, perhaps with nobody to see it. */
+  sendFailed (client: Client, error: unknown): void
 }
 
 export interface ClientSettings {
@@ -76,7 +78,7 @@ export class Client extends Outbox implements SSEClient {
   }
 
   send (event: string, data: unknown, options: SSEClientSendOptions = {}): Promise<boolean> {
-    return handled(this.#send(event, data, options))
+    return this.#logged(this.#send(event, data, options))
   }
 
   async #send (event: string, data: unknown, options: SSEClientSendOptions): Promise<boolean> {
@@ -88,12 +90,18 @@ export class Client extends Outbox implements SSEClient {
   }
 
   stream (source: AsyncIterable<unknown> | Iterable<unknown> | Readable, options: SSEStreamOptions): Promise<boolean> {
-    return handled(this.#streamFrom(source, options))
+    return this.#logged(this.#streamFrom(source, options))
   }
 
   async #streamFrom (source: unknown, options: SSEStreamOptions): Promise<boolean> {
     const { event, raw } = checkStreamOptions(options)
     return await pump(source, this.signal, item => this.#send(event, item, raw === undefined ? {} : { raw }))
+  }
+
+  /** A promise whose rejection is logged, and can't crash the process where nobody awaits it. */
+  #logged (promise: Promise<boolean>): Promise<boolean> {
+    promise.catch(error => this.host.sendFailed(this, error))
+    return promise
   }
 
   join (channel: string): void {
@@ -132,10 +140,4 @@ export class Client extends Outbox implements SSEClient {
   protected failed (error: unknown): void {
     this.host.failed(this, error)
   }
-}
-
-/** A promise that can't crash the process where nobody awaits it. */
-export function handled<Value> (promise: Promise<Value>): Promise<Value> {
-  promise.catch(() => {})
-  return promise
 }

@@ -1,22 +1,21 @@
-// The hub: takes events from the application, hands them to the broker, and fans out what comes back; opens, knows and
-// ends the clients. It must not know of requests and replies.
+// The hub: fans out what comes from the broker; opens, knows and ends the clients. It must not know of requests and
+// replies.
 import { randomBytes } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import type { FastifyBaseLogger } from 'fastify'
 import type {
-  Broker, BrokerEvent, SSEConnectOptions, SSEDisconnectReason, SSEHub, SSEHubEvents, SSEPublished, SSEPublishOptions, SSEStats
+  Broker, BrokerEvent, SSEConnectOptions, SSEDisconnectReason, SSEHub, SSEHubEvents, SSEPublishOptions, SSEStats
 } from '../types/index.js'
 import { Batches, Frame } from './batch.js'
-import { Client, handled, type ClientHost } from './client.js'
+import { Client, type ClientHost } from './client.js'
 import { Counters } from './counters.js'
 import { DataFormat } from './data.js'
-import {
-  SSE_ERR_BROKER_UNAVAILABLE, SSE_ERR_CLOSED, SSE_ERR_EVENT_TOO_LARGE, SSE_ERR_INVALID_CHANNEL, SSE_ERR_TOO_MANY_CHANNELS, SSE_ERR_TOO_MANY_CLIENTS
-} from './errors.js'
+import { SSE_ERR_CLOSED, SSE_ERR_INVALID_CHANNEL, SSE_ERR_TOO_MANY_CHANNELS, SSE_ERR_TOO_MANY_CLIENTS } from './errors.js'
 import { Heartbeat } from './heartbeat.js'
 import { History } from './history.js'
 import { checkChannel, checkChannels, checkClientId, checkEventName } from './names.js'
-import { checkConnectOptions, checkPublishOptions, type HubOptions } from './options.js'
+import { checkConnectOptions, type HubOptions } from './options.js'
+import { Publisher, type Published } from './publisher.js'
 import { BROADCAST, clientTarget, idOf, Registry } from './registry.js'
 import { Replays } from './replay.js'
 import { Scheduler } from './scheduler.js'
@@ -25,14 +24,8 @@ import { Chunk, formatComment, formatEvent, formatRetry } from './wire.js'
 
 /** The browser's own wait before it reconnects is about this, in milliseconds: the base where no `retry` is told. */
 const USUAL_RETRY = 3000
-/** Bytes published within a round of visits after which an awaited publish waits for the round. */
-const ROUND_BYTES = 32768
 
 type State = 'open' | 'closing' | 'closed'
-type Options = SSEPublishOptions | undefined
-/** The interface types it by the options; in here, one type stands for all. */
-type Published = Promise<SSEPublished<any>>
-
 export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHost {
   readonly batches = new Batches()
   readonly scheduler = new Scheduler()
@@ -46,6 +39,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   readonly #slowLog: SlowLog
   readonly #broker: Broker
   readonly #data: DataFormat
+  readonly #publisher: Publisher
   readonly #history: History
   readonly #heartbeat: Heartbeat
   readonly #registry = new Registry()
@@ -58,8 +52,6 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   /** What a publish leaves to be done behind it: writes, and what may run code of the application's. */
   #overfull: Client[] = []
   #tooSlow: Client[] = []
-  #roundBytes = 0
-  #round = 0
   /** Heartbeats, made once for all clients: without an id, and with the newest event's. */
   readonly #plainBeat: Chunk
   #headBeat: { chunk: Chunk, head: string } | null = null
@@ -74,6 +66,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     this.#slowLog = new SlowLog(log)
     this.#broker = options.broker
     this.#data = new DataFormat(options.serializer, options.events)
+    this.#publisher = new Publisher(this.#broker, this.#data, options.maxEventBytes, this.scheduler, log)
     this.#history = new History({ size: options.historySize, maxAge: options.historyMaxAge, maxBytes: options.historyMaxBytes })
     this.replays = new Replays(this.#history, options.historyMaxBytes)
     this.#plainBeat = this.#formatBeat(null)
@@ -115,6 +108,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     }
     for (const client of clients) client.endSession('close')
     this.#state = 'closed'
+    this.#publisher.close()
     try {
       await Promise.race([this.#broker.close(), timeout])
     } catch (error) {
@@ -126,80 +120,30 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
 
   // Publishing.
 
-  send (event: string, data: unknown, options?: Options): Published {
-    return this.#publish(() => [BROADCAST], event, data, options)
+  send (event: string, data: unknown, options?: SSEPublishOptions): Published {
+    return this.#publisher.publish(() => [BROADCAST], event, data, options)
   }
 
-  toChannel (channel: string, event: string, data: unknown, options?: Options): Published {
-    return this.#publish(() => {
+  toChannel (channel: string, event: string, data: unknown, options?: SSEPublishOptions): Published {
+    return this.#publisher.publish(() => {
       checkChannel(channel)
       return [channel]
     }, event, data, options)
   }
 
-  toChannels (channels: readonly string[], event: string, data: unknown, options?: Options): Published {
-    return this.#publish(() => {
+  toChannels (channels: readonly string[], event: string, data: unknown, options?: SSEPublishOptions): Published {
+    return this.#publisher.publish(() => {
       const names = checkChannels(channels)
       if (names.length === 0) throw new SSE_ERR_INVALID_CHANNEL('There must be at least one channel to publish to')
       return names
     }, event, data, options)
   }
 
-  toClient (clientId: string, event: string, data: unknown, options?: Options): Published {
-    return this.#publish(() => {
+  toClient (clientId: string, event: string, data: unknown, options?: SSEPublishOptions): Published {
+    return this.#publisher.publish(() => {
       checkClientId(clientId)
       return [clientTarget(clientId)]
     }, event, data, options)
-  }
-
-  #publish (targets: () => string[], name: string, data: unknown, options: Options): Published {
-    try {
-      if (this.#state === 'closed') throw new SSE_ERR_CLOSED()
-      const checked = options === undefined ? {} : checkPublishOptions(options)
-      const event: BrokerEvent = {
-        targets: targets(),
-        name,
-        data: this.#format(name, data, checked.raw === true),
-        retry: checked.retry ?? -1,
-        except: checked.except ?? '',
-        transient: checked.transient === true
-      }
-      return this.#accepted(event, checked.idempotencyKey ?? '')
-    } catch (error) {
-      return this.#refused(error)
-    }
-  }
-
-  #accepted (event: BrokerEvent, idempotencyKey: string): Published {
-    let receipt
-    try {
-      receipt = this.#broker.publish(event, idempotencyKey)
-    } catch (error) {
-      throw unavailable(error)
-    }
-    if ('then' in receipt) return handled(Promise.resolve(receipt).catch(error => this.#refused(unavailable(error))))
-    const { id, recipients } = receipt
-    // A loop of awaited publishes would give sockets no turn to drain, and the scheduler none to visit.
-    if (this.#roundBytes <= ROUND_BYTES) return Promise.resolve({ id, recipients })
-    return this.scheduler.settled().then(() => ({ id, recipients }))
-  }
-
-  #refused (error: unknown): Promise<never> {
-    this.#log.error({ err: error }, 'publishing failed')
-    return handled(Promise.reject(error))
-  }
-
-  /** @throws SSE_ERR_INVALID_EVENT_NAME, SSE_ERR_UNKNOWN_EVENT, SSE_ERR_INVALID_DATA, SSE_ERR_EVENT_TOO_LARGE */
-  #format (name: string, data: unknown, raw: boolean): string {
-    checkEventName(name)
-    const text = this.#data.format(name, data, raw)
-    const { maxEventBytes } = this.options
-    // UTF-8 takes at most three bytes a UTF-16 unit.
-    if (text.length * 3 > maxEventBytes) {
-      const size = Buffer.byteLength(text)
-      if (size > maxEventBytes) throw new SSE_ERR_EVENT_TOO_LARGE(name, size, maxEventBytes)
-    }
-    return text
   }
 
   // The hot path. Nothing of the application's runs before every client has the event in line.
@@ -225,7 +169,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
         recipients++
       }
     }
-    if (recipients > 0) this.#countRoundBytes(size)
+    if (recipients > 0) this.#publisher.countFannedOut(size)
     this.endPublish()
     return recipients
   }
@@ -236,14 +180,6 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     if (id === null) return true
     const [client] = this.#registry.withId(id)
     return client === undefined || client.stable
-  }
-
-  #countRoundBytes (size: number): void {
-    if (this.#round !== this.scheduler.round) {
-      this.#round = this.scheduler.round
-      this.#roundBytes = 0
-    }
-    this.#roundBytes += size
   }
 
   endPublish (): void {
@@ -268,7 +204,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   }
 
   directFrame (event: string, data: unknown, raw: boolean): Frame {
-    const text = formatEvent(null, event, this.#format(event, data, raw), -1)
+    const text = formatEvent(null, event, this.#publisher.format(event, data, raw), -1)
     return new Frame(text, Buffer.byteLength(text))
   }
 
@@ -411,6 +347,10 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     this.#overfull.push(client)
   }
 
+  sendFailed (client: Client, error: unknown): void {
+    this.#log.error({ err: error, clientId: client.id }, 'sending to a client failed')
+  }
+
   failed (client: Client, error: unknown): void {
     this.#log.error({ err: error, clientId: client.id }, 'writing to a client failed')
     this.disconnect(client, 'error')
@@ -508,10 +448,4 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
       uptime: performance.now() - this.#startedAt
     }
   }
-}
-
-function unavailable (error: unknown): SSE_ERR_BROKER_UNAVAILABLE {
-  if (error instanceof SSE_ERR_BROKER_UNAVAILABLE) return error
-  // A failure that the broker did not foresee: nobody can say how far it got.
-  return new SSE_ERR_BROKER_UNAVAILABLE(error instanceof Error ? error.message : String(error), true, { cause: error })
 }

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { buildApp } from './support/app.js'
+import { ERROR, MemoryLog } from './support/memory-log.js'
 import { opener } from './support/open.js'
 import { unixHub } from './support/unix-hub.js'
 
@@ -143,3 +144,20 @@ t.test('client.send() with raw sends a string as it is', async t => {
   await raw.untilEvents(3)
   t.match(raw.events.slice(1), [{ data: '<p>\n "hi"\n</p>' }, { data: '"<p>"' }])
 })
+
+t.test('a send() or stream() that is rejected is logged, though nobody awaits it', async t => {
+  const log = new MemoryLog()
+  const app = await buildApp(t, {}, { loggerInstance: log.logger })
+  const open = await opener(t, app)
+  const { client } = await open()
+  client.send('', 'no name')
+  client.stream(failing(), { event: 'item' })
+  for (const message of ['An event name must not be empty', 'the source failed']) {
+    const line = await log.line(({ err }) => err?.message === message)
+    t.match(line, { level: ERROR, plugin: 'fastify-sse-hub', clientId: client.id })
+  }
+})
+
+async function * failing (): AsyncGenerator<never> {
+  throw new Error('the source failed')
+}

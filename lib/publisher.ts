@@ -1,0 +1,114 @@
+// The way of an event from the application to the broker: checked, serialised once, accepted or refused. It must not
+// know of clients.
+import type { FastifyBaseLogger } from 'fastify'
+import type { Broker, BrokerEvent, SSEPublished, SSEPublishOptions } from '../types/index.js'
+import type { DataFormat } from './data.js'
+import { SSE_ERR_BROKER_UNAVAILABLE, SSE_ERR_CLOSED, SSE_ERR_EVENT_TOO_LARGE } from './errors.js'
+import { checkEventName } from './names.js'
+import { checkPublishOptions } from './options.js'
+import type { Scheduler } from './scheduler.js'
+
+/** Bytes fanned out within a round of visits after which an awaited publish waits for the round. */
+const ROUND_BYTES = 32768
+
+/** The public interface types it by the options; in here, one type stands for all. */
+export type Published = Promise<SSEPublished<any>>
+
+export class Publisher {
+  readonly #broker: Broker
+  readonly #data: DataFormat
+  readonly #maxEventBytes: number
+  readonly #scheduler: Scheduler
+  readonly #log: FastifyBaseLogger
+  #closed = false
+  #round = 0
+  #roundBytes = 0
+
+  constructor (broker: Broker, data: DataFormat, maxEventBytes: number, scheduler: Scheduler, log: FastifyBaseLogger) {
+    this.#broker = broker
+    this.#data = data
+    this.#maxEventBytes = maxEventBytes
+    this.#scheduler = scheduler
+    this.#log = log
+  }
+
+  /** From here on publishing is refused. */
+  close (): void {
+    this.#closed = true
+  }
+
+  /**
+   * Publishes one event.
+   * @param targets checks and gives where it goes
+   */
+  publish (targets: () => string[], name: string, data: unknown, options: SSEPublishOptions | undefined): Published {
+    try {
+      if (this.#closed) throw new SSE_ERR_CLOSED()
+      const checked = options === undefined ? {} : checkPublishOptions(options)
+      const event: BrokerEvent = {
+        targets: targets(),
+        name,
+        data: this.format(name, data, checked.raw === true),
+        retry: checked.retry ?? -1,
+        except: checked.except ?? '',
+        transient: checked.transient === true
+      }
+      return this.#accepted(event, checked.idempotencyKey ?? '')
+    } catch (error) {
+      return this.#refused(error)
+    }
+  }
+
+  #accepted (event: BrokerEvent, idempotencyKey: string): Published {
+    let receipt
+    try {
+      receipt = this.#broker.publish(event, idempotencyKey)
+    } catch (error) {
+      throw unavailable(error)
+    }
+    if ('then' in receipt) return handled(Promise.resolve(receipt).catch(error => this.#refused(unavailable(error))))
+    const { id, recipients } = receipt
+    // A loop of awaited publishes would give sockets no turn to drain, and the scheduler none to visit.
+    if (this.#roundBytes <= ROUND_BYTES) return Promise.resolve({ id, recipients })
+    return this.#scheduler.settled().then(() => ({ id, recipients }))
+  }
+
+  #refused (error: unknown): Promise<never> {
+    this.#log.error({ err: error }, 'publishing failed')
+    return handled(Promise.reject(error))
+  }
+
+  /** @throws SSE_ERR_INVALID_EVENT_NAME, SSE_ERR_UNKNOWN_EVENT, SSE_ERR_INVALID_DATA, SSE_ERR_EVENT_TOO_LARGE */
+  format (name: string, data: unknown, raw: boolean): string {
+    checkEventName(name)
+    const text = this.#data.format(name, data, raw)
+    const maxEventBytes = this.#maxEventBytes
+    // UTF-8 takes at most three bytes a UTF-16 unit.
+    if (text.length * 3 > maxEventBytes) {
+      const size = Buffer.byteLength(text)
+      if (size > maxEventBytes) throw new SSE_ERR_EVENT_TOO_LARGE(name, size, maxEventBytes)
+    }
+    return text
+  }
+
+  /** Takes note of an event that was put in line for clients. */
+  countFannedOut (size: number): void {
+    if (this.#round !== this.#scheduler.round) {
+      this.#round = this.#scheduler.round
+      this.#roundBytes = 0
+    }
+    this.#roundBytes += size
+  }
+}
+
+/** A promise that can't crash the process where nobody awaits it. */
+function handled<Value> (promise: Promise<Value>): Promise<Value> {
+  promise.catch(() => {})
+  return promise
+}
+
+function unavailable (error: unknown): SSE_ERR_BROKER_UNAVAILABLE {
+  if (error instanceof SSE_ERR_BROKER_UNAVAILABLE) return error
+  // A failure that the broker did not foresee: nobody can say how far it got.
+  return new SSE_ERR_BROKER_UNAVAILABLE(error instanceof Error ? error.message : String(error), true, { cause: error })
+}
