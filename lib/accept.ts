@@ -2,9 +2,11 @@
 import Negotiator from 'negotiator'
 
 export const EVENT_STREAM = 'text/event-stream'
+/** Event streams are always UTF-8, and some clients say so, which the bare type would not match. */
+const OFFERED = [EVENT_STREAM, `${EVENT_STREAM};charset=utf-8`]
 
 /** Whether an `Accept` header admits `text/event-stream`; a missing one does. */
 export function acceptsEventStream (accept: string | undefined): boolean {
   if (accept === undefined || accept === '' || accept === EVENT_STREAM || accept === '*/*') return true
-  return new Negotiator({ headers: { accept } }).mediaType([EVENT_STREAM]) === EVENT_STREAM
+  return new Negotiator({ headers: { accept } }).mediaTypes(OFFERED).length > 0
 }

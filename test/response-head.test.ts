@@ -69,6 +69,8 @@ const admitting: Array<string | undefined> = [
   'text/html, */*;q=0.1',
   'text/html;q=0.9, text/*;q=0.2, application/xml',
   '*/*;q=0, text/event-stream',
+  'text/event-stream;charset=utf-8',
+  'text/event-stream; charset=UTF-8, application/json',
   'text/*;q=0, text/event-stream;q=0.5',
   ' text/event-stream ; q=1 '
 ]
