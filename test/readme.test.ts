@@ -1,20 +1,52 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { EventSource } from 'eventsource'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { startServer } from './support/server-process.js'
 
 const root = fileURLToPath(new URL('../', import.meta.url))
+const readme = await readFile(`${root}README.md`, 'utf8')
 
-t.test('the quick start of the README runs as it stands there', async t => {
-  const readme = await readFile(`${root}README.md`, 'utf8')
-  const code = /## Quick start\n\n```js\n(.*?)```/s.exec(readme)?.[1]
-  t.type(code, 'string')
+/** The code blocks of a language, in order. */
+function blocks (language: string): string[] {
+  return [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, 'gms'))].map(match => match[1]!)
+}
+
+/** The one block that holds a text. */
+function blockWith (part: string): string {
+  const found = [...blocks('js'), ...blocks('ts')].filter(block => block.includes(part))
+  if (found.length !== 1) throw new Error(`${found.length} code blocks hold ${part}`)
+  return found[0]!
+}
+
+/** Writes a program where the package's name resolves; it goes when the test ends. */
+async function program (t: Test, code: string): Promise<string> {
   const folder = await mkdtemp(`${root}examples/.readme-`)
   t.teardown(() => rm(folder, { recursive: true }))
-  await writeFile(`${folder}/server.ts`, code!)
-  const { address } = await startServer(t, `${folder}/server.ts`)
+  await writeFile(`${folder}/program.ts`, code)
+  return `${folder}/program.ts`
+}
 
+/** Runs a program to its end and gives what it prints. */
+async function run (t: Test, code: string): Promise<string> {
+  const child = spawn(process.execPath, ['--import', 'tsx', await program(t, code)], { cwd: root, env: { ...process.env, NODE_OPTIONS: '' }, stdio: ['ignore', 'pipe', 'inherit'] })
+  const [output, [exitCode]] = await Promise.all([text(child.stdout), once(child, 'exit') as Promise<[number | null]>])
+  t.equal(exitCode, 0)
+  return output
+}
+
+const APP = `
+import Fastify from 'fastify'
+import sse from 'fastify-sse-hub'
+const app = Fastify()
+await app.register(sse)
+`
+
+t.test('the quick start of the README runs as it stands there', async t => {
+  const { address } = await startServer(t, await program(t, blockWith('// server.mjs')))
   const source = new EventSource(`${address}/chat/lobby`)
   t.teardown(() => source.close())
   await new Promise(resolve => source.addEventListener('sse:open', resolve, { once: true }))
@@ -24,4 +56,41 @@ t.test('the quick start of the README runs as it stands there', async t => {
   const { data, lastEventId } = await message
   t.same(await response.json(), { id: lastEventId, recipients: 1 })
   t.same(JSON.parse(data), body)
+})
+
+t.test('the four publishing calls of the README run', async t => {
+  const output = await run(t, `${APP}
+const clientId = 'someone'
+${blockWith('await app.sse.toChannels(')}
+console.log(app.sse.stats().published)
+await app.close()`)
+  t.equal(output, '4\n')
+})
+
+t.test('the streamed answer of the README runs', async t => {
+  const output = await run(t, `${APP}
+${blockWith('async function * tokens')}
+const response = await app.inject({ method: 'POST', url: '/answer', payload: { question: 'why not' } })
+console.log(response.body)
+await app.close()`)
+  t.same([...output.matchAll(/event: token\ndata: (.*)\n/g)].map(match => match[1]), ['"You"', '"asked:"', '"why"', '"not"'])
+})
+
+t.test('the typed events of the README run', async t => {
+  t.equal(await run(t, `${blockWith('interface SSERegister')}
+console.log(app.sse.stats().published)
+await app.close()`), '1\n')
+})
+
+t.test('the browser code of the README runs', async t => {
+  // In Node, with an EventSource that is given a whole address.
+  const output = await run(t, `${APP}
+import { EventSource as NodeEventSource } from 'eventsource'
+app.get('/chat/lobby', (request, reply) => { reply.sse('lobby') })
+const address = await app.listen({ port: 0, host: '127.0.0.1' })
+class EventSource extends NodeEventSource { constructor (path: string) { super(address + path) } }
+${blockWith('new EventSource(')}
+source.addEventListener('sse:open', () => app.sse.toChannel('lobby', 'message', { text: 'hi' }))
+source.addEventListener('message', () => process.exit())`)
+  t.equal(output, 'a first visit, or something is missing: load the state\n{ text: \'hi\' }\n')
 })
