@@ -60,10 +60,7 @@ function ofAll (schemas: readonly TSchema[], references: readonly TSchema[], val
 function merged (one: unknown, other: unknown, value: unknown): unknown {
   // The value itself: one of the schemas declares anything.
   if (one === value || other === value) return value
-  if (Array.isArray(one) && Array.isArray(other)) {
-    const longer = one.length < other.length ? other : one
-    return longer.map((item, index) => index < one.length && index < other.length ? merged(one[index], other[index], (value as unknown[])[index]) : item)
-  }
+  if (Array.isArray(one)) return one.map((item, index) => merged(item, (other as unknown[])[index], (value as unknown[])[index]))
   const fields = one as Fields
   for (const [key, field] of Object.entries(other as Fields)) {
     fields[key] = Object.hasOwn(fields, key) ? merged(fields[key], field, (value as Fields)[key]) : field

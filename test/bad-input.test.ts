@@ -1,6 +1,4 @@
-import { execFile } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
-import { inspect, promisify } from 'node:util'
+import { inspect } from 'node:util'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import sse, * as entry from '../lib/index.js'
@@ -10,6 +8,7 @@ import {
 } from '../lib/index.js'
 import { buildApp } from './support/app.js'
 import { opener, received, type OpenStream } from './support/open.js'
+import { ended, spawnProgram } from './support/spawn-program.js'
 
 /** What no name may be, and the part of the message that says so. */
 const BAD_NAMES: Array<[name: unknown, message: RegExp]> = [
@@ -436,8 +435,7 @@ t.test('a refused publish is logged as well', async t => {
 })
 
 t.test('what nobody awaits crashes nothing', async t => {
-  const program = fileURLToPath(new URL('./support/unawaited-publish.ts', import.meta.url))
-  const { stdout, stderr } = await promisify(execFile)(process.execPath, ['--import', 'tsx', program])
+  const { stdout, stderr } = await ended(spawnProgram(t, 'test/support/processes/unawaited-publish.ts'))
   t.equal(stdout, 'done\n')
   t.equal(stderr, '')
 })

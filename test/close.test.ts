@@ -1,8 +1,6 @@
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { connect as connectHttp2 } from 'node:http2'
-import { fileURLToPath } from 'node:url'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import t, { type Test } from 'tap'
 import sse, { SSE_ERR_CLOSED, type SSEConnectOptions, type SSEPluginOptions } from '../lib/index.js'
@@ -11,6 +9,7 @@ import { recordDisconnects } from './support/disconnects.js'
 import { Http2Stream } from './support/http2-stream.js'
 import { parseEvents, RawClient, requestText, type RawRequest } from './support/raw-client.js'
 import { parseResponses } from './support/responses.js'
+import { ended, spawnProgram } from './support/spawn-program.js'
 
 interface Streaming {
   readonly app: FastifyInstance
@@ -479,18 +478,9 @@ for (const [name, what] of [
   ['exits-without-close', 'the hub\'s timers alone keep no process alive']
 ] as const) {
   t.test(what, async t => {
-    const child = spawn(process.execPath, ['--import', 'tsx', fileURLToPath(new URL(`support/processes/${name}.ts`, import.meta.url))], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-      // Far beyond what it takes: a process that hangs fails the test instead of holding it up.
-      timeout: 30_000
-    })
-    t.teardown(() => child.kill())
-    let output = ''
-    child.stdout.on('data', data => { output += data })
-    const [code, signal] = await once(child, 'close')
-    t.equal(signal, null)
-    t.equal(code, 0)
-    t.match(output, /^(?:closed|ready)\n/)
+    const { code, stdout, stderr } = await ended(spawnProgram(t, `test/support/processes/${name}.ts`))
+    t.equal(code, 0, stderr)
+    t.match(stdout, /^(?:closed|ready)\n/)
   })
 }
 

@@ -8,6 +8,7 @@ import type { SSEClient, SSEConnectOptions, SSEPluginOptions } from '../lib/inde
 import { buildApp, listen, nextClient } from './support/app.js'
 import { nextDisconnect, recordDisconnects, type Disconnect } from './support/disconnects.js'
 import { Http2Stream } from './support/http2-stream.js'
+import { ERROR, MemoryLog } from './support/memory-log.js'
 import { parseEvents, RawClient, requestText, type RawRequest } from './support/raw-client.js'
 import { parseResponses } from './support/responses.js'
 
@@ -586,4 +587,26 @@ t.test('a keep-alive connection lives on when a stream on it was closed, and its
   await checkServes(t, port)
   t.same(disconnects.map(({ reason }) => reason), ['server', 'client'])
   checkNobody(t, app)
+})
+
+t.test('a client whose response can\'t be written to is cut with reason error, logged, and nobody else is harmed', async t => {
+  const log = new MemoryLog()
+  const app = await buildApp(t, {}, { loggerInstance: log.logger })
+  app.get('/broken', (_request, reply) => {
+    reply.raw.write = () => { throw new Error('no writing here') }
+    reply.sse('room')
+  })
+  app.get('/whole', (_request, reply) => { reply.sse('room') })
+  const port = await listen(app)
+  const gone = nextDisconnect(app)
+  const broken = open(t, port, { path: '/broken' })
+  const { reason } = await gone
+  t.equal(reason, 'error')
+  await broken.untilClosed()
+  t.match(await log.line(({ err }) => err?.message === 'no writing here'), { level: ERROR, plugin: 'fastify-sse-hub' })
+  const whole = open(t, port, { path: '/whole' })
+  await whole.untilEvents(1)
+  await app.sse.toChannel('room', 'message', 1)
+  t.match(await whole.untilEvents(2), [{}, { data: '1' }])
+  t.equal(app.sse.clientCount(), 1)
 })

@@ -1,7 +1,4 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { History } from '../lib/history.js'
@@ -9,6 +6,7 @@ import { buildApp } from './support/app.js'
 import { ModelHistory } from './support/model-history.js'
 import { opener, receivedNames } from './support/open.js'
 import { Random } from './support/random.js'
+import { ended, spawnProgram } from './support/spawn-program.js'
 
 const MIB = 1024 * 1024
 
@@ -137,15 +135,9 @@ t.test('stats() counts what is kept, an event for several channels once, and goe
 
 /** Runs a program that measures its own heap, for some kinds of events. */
 async function heapGrowth (t: Test, ...kinds: string[]): Promise<void> {
-  const program = fileURLToPath(new URL('support/heap-growth.ts', import.meta.url))
-  // Neither the test runner's loaders nor its coverage may be in the measured process.
-  const { NODE_OPTIONS, NODE_V8_COVERAGE, ...env } = process.env
-  const child = spawn(process.execPath, ['--expose-gc', '--import', 'tsx', program, ...kinds], { env, stdio: ['ignore', 'pipe', 'inherit'] })
-  let output = ''
-  child.stdout.setEncoding('utf8').on('data', text => { output += text })
-  const [code] = await once(child, 'close')
-  t.equal(code, 0)
-  const lines = output.trim().split('\n').map(line => JSON.parse(line) as { kind: string, cap: number, growth: number, counted: number })
+  const { code, stdout, stderr } = await ended(spawnProgram(t, 'test/support/processes/heap-growth.ts', { nodeArgs: ['--expose-gc'], args: kinds }))
+  t.equal(code, 0, stderr)
+  const lines = stdout.trim().split('\n').map(line => JSON.parse(line) as { kind: string, cap: number, growth: number, counted: number })
   t.strictSame(lines.map(({ kind }) => kind), kinds)
   for (const { kind, cap, growth, counted } of lines) {
     t.ok(counted <= cap, `${kind}: what stats() counts is within the cap`)

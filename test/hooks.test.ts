@@ -549,3 +549,41 @@ t.test('a client that leaves while an async onSend hook runs is not left in the 
     t.ok(log.lines.some(({ level, reason }) => level === DEBUG && reason === 'client'))
   }
 })
+
+t.test('reply.sse() in an onError hook is refused as Fastify refuses any reply there, and leaves no client', async t => {
+  const app = await buildApp(t)
+  const refused: unknown[] = []
+  app.get('/fails', {
+    onError: async (_request, reply) => {
+      try {
+        reply.sse('room')
+      } catch (error) {
+        refused.push((error as { code?: string }).code)
+      }
+    }
+  }, async () => { throw new Error('the handler failed') })
+  const client = await request(t, await serve(app), { path: '/fails' })
+  const responses = await responsesAfter(client, '/plain')
+  t.same(responses.map(({ status, body }) => [status, body.includes('the handler failed') || body.toString()]), [[500, true], [200, 'plain']])
+  t.same(refused, ['FST_ERR_SEND_INSIDE_ONERR'])
+  t.equal(app.sse.clientCount(), 0)
+})
+
+t.test('a hook may listen to the payload by any of an emitter\'s names, and stop', async t => {
+  const app = await buildApp(t)
+  const heard: string[] = []
+  app.addHook('onSend', async (_request, reply, payload) => {
+    if (!isEventStream(reply)) return payload
+    const stream = payload as Readable
+    const never = (): void => { heard.push('never') }
+    stream.addListener('end', never)
+    stream.removeListener('end', never)
+    stream.once('end', () => heard.push('end'))
+    return payload
+  })
+  const client = await openStream(t, await serve(app))
+  await checkReceives(t, app.sse, client)
+  app.sse.clients()[0]!.close()
+  await client.until(() => client.complete)
+  t.same(heard, ['end'])
+})

@@ -1,11 +1,9 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { EventSource } from 'eventsource'
 import t, { type Test } from 'tap'
 import { startServer } from './support/server-process.js'
+import { ended, spawnProgram } from './support/spawn-program.js'
 
 const root = fileURLToPath(new URL('../', import.meta.url))
 const readme = await readFile(`${root}README.md`, 'utf8')
@@ -32,10 +30,9 @@ async function program (t: Test, code: string): Promise<string> {
 
 /** Runs a program to its end and gives what it prints. */
 async function run (t: Test, code: string): Promise<string> {
-  const child = spawn(process.execPath, ['--import', 'tsx', await program(t, code)], { cwd: root, env: { ...process.env, NODE_OPTIONS: '' }, stdio: ['ignore', 'pipe', 'inherit'] })
-  const [output, [exitCode]] = await Promise.all([text(child.stdout), once(child, 'exit') as Promise<[number | null]>])
-  t.equal(exitCode, 0)
-  return output
+  const { code: exitCode, stdout, stderr } = await ended(spawnProgram(t, await program(t, code)))
+  t.equal(exitCode, 0, stderr)
+  return stdout
 }
 
 const APP = `

@@ -1,7 +1,4 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { History, type HistoryLimits } from '../lib/history.js'
 import { Replays, type Page, type Replay } from '../lib/replay.js'
@@ -10,6 +7,7 @@ import { buildApp } from './support/app.js'
 import { Random } from './support/random.js'
 import { StreamClient } from './support/stream-client.js'
 import { unixSocket } from './support/unix-socket.js'
+import { ended, spawnProgram } from './support/spawn-program.js'
 
 /** Positions in a block: see BLOCK in lib/replay.ts. */
 const BLOCK = 64
@@ -254,14 +252,8 @@ t.test('what is kept for sharing is no part of a larger buffer that it would kee
 })
 
 t.test('what is kept for sharing really takes no more than it may', async t => {
-  const program = fileURLToPath(new URL('support/heap-growth.ts', import.meta.url))
-  // Neither the test runner's loaders nor its coverage may be in the measured process.
-  const { NODE_OPTIONS, NODE_V8_COVERAGE, ...env } = process.env
-  const child = spawn(process.execPath, ['--expose-gc', '--import', 'tsx', program, 'shared replays'], { env, stdio: ['ignore', 'pipe', 'inherit'] })
-  let output = ''
-  child.stdout.setEncoding('utf8').on('data', text => { output += text })
-  await once(child, 'close')
-  const { cap, growth, counted } = JSON.parse(output)
+  const { stdout } = await ended(spawnProgram(t, 'test/support/processes/heap-growth.ts', { nodeArgs: ['--expose-gc'], args: ['shared replays'] }))
+  const { cap, growth, counted } = JSON.parse(stdout)
   t.ok(counted <= cap)
   t.ok(growth <= 1.3 * cap, `the process grew by ${growth} with a cap of ${cap}`)
   t.ok(growth >= 0.5 * cap, 'the cap is made use of')

@@ -101,6 +101,26 @@ t.test('every declared field is sent, whichever part of a union or an intersecti
   t.strictSame(await declaredOf(t, Nested, [{ in: { a: 1, b: 2, c: 3 } }]), [{ in: { a: 1, b: 2 } }])
 })
 
+t.test('what the parts of an intersection declare of the same items is sent together', async t => {
+  const A = Type.Object({ a: Type.Number() })
+  const B = Type.Object({ b: Type.Number() })
+  const both = { a: 1, b: 2, secret: 3 }
+  t.strictSame(await declaredOf(t, Type.Object({
+    list: Type.Intersect([Type.Array(A), Type.Array(B)]),
+    pair: Type.Intersect([Type.Tuple([A, Type.Any()]), Type.Tuple([B, A])]),
+    loose: Type.Array(Type.Any()),
+    free: Type.Intersect([A, Type.Object({})], { unevaluatedProperties: B }),
+    text: Type.Intersect([Type.String(), Type.String()], { unevaluatedProperties: B })
+  }), [{ list: [both, both], pair: [both, both], loose: [both], free: { a: 1, more: both }, text: 'x' }]), [
+    { list: [{ a: 1, b: 2 }, { a: 1, b: 2 }], pair: [{ a: 1, b: 2 }, both], loose: [both], free: { a: 1, more: { b: 2 } }, text: 'x' }
+  ])
+})
+
+t.test('an array that is declared as anything is sent whole', async t => {
+  t.strictSame(await declaredOf(t, Type.Union([Type.Unknown(), Type.Null()]), [[1, { a: 1 }]]), [[1, { a: 1 }]])
+  t.strictSame(await declaredOf(t, Type.Any(), [[1, { a: 1 }]]), [[1, { a: 1 }]])
+})
+
 t.test('a field that is declared as anything is sent as JSON says', async t => {
   const data = { any: { date: new Date(0), bytes: Uint8Array.of(1), view: new DataView(Uint8Array.of(1).buffer), deep: [{ any: 1 }] } }
   t.strictSame(await declaredOf(t, Type.Object({ any: Type.Any() }), [data]), [

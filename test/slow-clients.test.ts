@@ -1,6 +1,4 @@
-import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { buildApp, listen, nextClient } from './support/app.js'
 import { recordDisconnects } from './support/disconnects.js'
@@ -8,6 +6,7 @@ import { MemoryLog, WARN } from './support/memory-log.js'
 import { RawClient } from './support/raw-client.js'
 import { StreamClient } from './support/stream-client.js'
 import { unixHub } from './support/unix-hub.js'
+import { spawnProgram } from './support/spawn-program.js'
 
 const KB = 'x'.repeat(1000)
 
@@ -243,12 +242,7 @@ t.test('each slow client counts once, even where a listener publishes while the 
 })
 
 t.test('300 MB published to a client that never reads leave memory bounded', async t => {
-  const file = fileURLToPath(new URL('support/processes/publishes-much.ts', import.meta.url))
-  const child = spawn(process.execPath, ['--expose-gc', '--import', 'tsx', file], {
-    env: { ...process.env, NODE_OPTIONS: '' },
-    stdio: ['ignore', 'pipe', 'inherit']
-  })
-  t.teardown(() => child.kill('SIGKILL'))
+  const child = spawnProgram(t, 'test/support/processes/publishes-much.ts', { nodeArgs: ['--expose-gc'] })
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]()
   for (const expected of [{ slowClient: 'drop', slowDisconnects: 0 }, { slowClient: 'disconnect', slowDisconnects: 1 }]) {
     const raw = new RawClient(Number((await lines.next()).value), { path: '/events' })

@@ -1,10 +1,8 @@
 // A server in a process of its own, run from its source as a user would run it.
-import { spawn, type ChildProcess } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
-
-const root = fileURLToPath(new URL('../../', import.meta.url))
+import { spawnProgram } from './spawn-program.js'
 
 export interface ServerProcess {
   readonly child: ChildProcess
@@ -12,18 +10,13 @@ export interface ServerProcess {
   readonly address: string
 }
 
-/** Starts a file on a free port and waits for the address in its output. It is killed when the test ends. */
+/** Starts a program on a free port and waits for the address in its output. It is killed when the test ends. */
 export async function startServer (t: Test, file: string): Promise<ServerProcess> {
-  const child = spawn(process.execPath, ['--import', 'tsx', file], {
-    cwd: root,
-    env: { ...process.env, NODE_OPTIONS: '', PORT: '0' },
-    stdio: ['ignore', 'pipe', 'pipe']
-  })
-  t.teardown(() => child.kill('SIGKILL'))
+  const child = spawnProgram(t, file, { env: { PORT: '0' } })
   let output = ''
   const address = new Promise<string>((resolve, reject) => {
-    const read = (part: Buffer): void => {
-      output += part.toString()
+    const read = (part: string): void => {
+      output += part
       const found = /http:\/\/(?:127\.0\.0\.1|localhost|\[::1\]):\d+/.exec(output)
       if (found !== null) resolve(found[0])
     }

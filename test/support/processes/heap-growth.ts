@@ -1,9 +1,9 @@
 // A program of its own, run with `--expose-gc` and through tsx: publishes into a history with a cap, far beyond it, and
 // prints how many bytes the process really grew by, one line of JSON for each kind of event named as an argument.
 import Fastify, { type FastifyInstance } from 'fastify'
-import sse, { type SSEHub } from '../../lib/index.js'
-import { History } from '../../lib/history.js'
-import { Replays, type Replay } from '../../lib/replay.js'
+import sse, { type SSEHub } from '../../../lib/index.js'
+import { History } from '../../../lib/history.js'
+import { Replays, type Replay } from '../../../lib/replay.js'
 
 const CAP = 16 * 1024 * 1024
 

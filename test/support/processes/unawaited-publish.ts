@@ -1,6 +1,6 @@
 // Run as a program of its own: publishes what is refused, awaits nothing, and must end as if nothing had happened.
 import Fastify from 'fastify'
-import sse, { type Broker } from '../../lib/index.js'
+import sse, { type Broker } from '../../../lib/index.js'
 
 const broken = {
   start () {},
