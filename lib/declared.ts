@@ -46,9 +46,10 @@ function ofFields (value: Fields, schemaOf: (key: string) => TSchema | boolean |
 function ofIntersection (schema: TSchema, references: readonly TSchema[], value: unknown): unknown {
   const all = ofAll(schema.allOf, references, value)
   const { unevaluatedProperties: rest } = schema
-  if (typeof rest !== 'object' || all === value || typeof all !== 'object' || all === null) return all
-  const others = ofFields(value as Fields, key => Object.hasOwn(all, key) ? undefined : rest, references)
-  return Object.assign(all, others)
+  if (typeof rest !== 'object' || all === value) return all
+  const fields = all as Fields
+  const others = ofFields(value as Fields, key => Object.hasOwn(fields, key) ? undefined : rest, references)
+  return Object.assign(fields, others)
 }
 
 /** What any of these schemas, all of which the value passes, declares. */
