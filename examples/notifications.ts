@@ -35,7 +35,7 @@ app.get('/', async (_request, reply) => {
   return reply.type('text/html').send(await readFile(new URL('notifications.html', import.meta.url)))
 })
 
-// A real application takes the user from its session, never from the request: see the README, Authentication.
+// A real application takes the user from the authenticated request, never from what the client says it is.
 app.get('/notifications', { schema: { querystring: Type.Object({ user: User }) } }, (request, reply) => {
   const { user } = request.query
   reply.sse(`user-${user}`, { metadata: { user } })
