@@ -26,6 +26,7 @@ import { Chunk, formatComment, formatEvent, formatRetry } from './wire.js'
 const USUAL_RETRY = 3000
 
 type State = 'open' | 'closing' | 'closed'
+
 export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHost {
   readonly batches = new Batches()
   readonly scheduler = new Scheduler()
