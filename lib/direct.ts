@@ -13,7 +13,11 @@ interface Internals {
   readonly chunkedEncoding: boolean
   /** Whether the head was handed to the socket; `headersSent` is true as soon as it is composed. */
   readonly _headerSent?: boolean
-  readonly write: unknown
+}
+
+/** The socket of a response that is Node's own, as nobody has wrapped it; `null` where there is none. */
+export function plainSocket (response: ServerResponse): Socket | null {
+  return response.write === ServerResponse.prototype.write && response.socket instanceof Socket ? response.socket : null
 }
 
 /**
@@ -21,11 +25,10 @@ interface Internals {
  * a wrapped response, HTTP/2, HTTP/1.0, HEAD, `inject()`, a head that has not left, a response whose turn it is not.
  */
 export function directSocket (response: ServerResponse): Socket | null {
-  const { _hasBody, _headerSent, outputData, chunkedEncoding, write } = response as unknown as Internals
-  if (write !== ServerResponse.prototype.write) return null
+  const socket = plainSocket(response)
+  if (socket === null) return null
+  const { _hasBody, _headerSent, outputData, chunkedEncoding } = response as unknown as Internals
   if (chunkedEncoding !== true || _hasBody !== true) return null
   if (_headerSent !== true || !Array.isArray(outputData) || outputData.length > 0) return null
-  const { socket } = response
-  if (!(socket instanceof Socket)) return null
   return (socket as { _httpMessage?: unknown })._httpMessage === response ? socket : null
 }

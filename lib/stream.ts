@@ -5,7 +5,7 @@ import { ServerResponse, type IncomingMessage } from 'node:http'
 import type { Http2Session, ServerHttp2Stream } from 'node:http2'
 import { Socket } from 'node:net'
 import { Readable, type Writable } from 'node:stream'
-import { directSocket } from './direct.js'
+import { directSocket, plainSocket } from './direct.js'
 import type { Chunk } from './wire.js'
 
 type Listener = (...args: unknown[]) => void
@@ -165,7 +165,8 @@ export class EventStream {
   /** False: no more until `onDrain`. */
   write (chunks: readonly Chunk[]): boolean {
     if (this.#readable !== null) return this.#push(this.#readable, chunks)
-    if (this.#socket === null && this.#wroteHead) this.#findSocket()
+    if (!this.#wroteHead) this.#sendHead()
+    if (this.#socket === null) this.#findSocket()
     return this.#socket === null ? this.#writeOrdinary(chunks) : this.#writeDirect(this.#socket, chunks)
   }
 
@@ -220,11 +221,21 @@ export class EventStream {
     this.#owner.onOpen()
   }
 
+  /** Hands the head over in front of the first bytes, in one write with them, where these can go past the response. */
+  #sendHead (): void {
+    this.#wroteHead = true
+    const socket = plainSocket(this.#response)
+    if (socket === null) return
+    socket.cork()
+    // Node makes the head of 25 pieces and keeps them. Written by itself it becomes one string, 600 bytes smaller.
+    this.#response.flushHeaders()
+    this.#findSocket()
+    if (this.#socket === null) socket.uncork()
+  }
+
   #findSocket (): void {
     this.#socket = directSocket(this.#response)
     if (this.#socket === null) return
-    // Node corks the socket until the next tick behind the head: a burst would find it refusing.
-    while (this.#socket.writableCorked > 0) this.#socket.uncork()
     // Node reports the drain of a socket to the response only for the response's own writes.
     this.#response.off('drain', this.#onDrain)
     this.#socket.on('drain', this.#onDrain)
@@ -237,14 +248,14 @@ export class EventStream {
     } else {
       socket.cork()
       for (const chunk of chunks) taken = socket.write(chunk.framed)
-      socket.uncork()
     }
+    // Node too corks it, until the next tick behind a write of the response's: a burst would find it refusing.
+    while (socket.writableCorked > 0) socket.uncork()
     // `write` answers by the size of what it was given. What the kernel took at once has not been refused.
     return taken || socket.writableLength === 0
   }
 
   #writeOrdinary (chunks: readonly Chunk[]): boolean {
-    this.#wroteHead = true
     let taken = true
     for (const chunk of chunks) taken = this.#response.write(chunk.payload())
     return taken
