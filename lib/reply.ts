@@ -18,7 +18,7 @@ export function sse (this: FastifyReply, channels: string | readonly string[] = 
   admit(hub, this)
   const names = checkChannels(typeof channels === 'string' ? [channels] : channels)
   const client = hub.prepare(names, options, () => lastEventIdOf(request.raw.headers['last-event-id'], request.raw.url!, hub.options.lastEventIdQuery))
-  const stream = new EventStream(client, request.raw, raw, () => this.hijack())
+  const stream = new EventStream(client, request.raw, raw, this)
   client.attach(stream)
   // Nobody reads what follows a HEAD response's head, nor a connection that went while the handler was busy.
   if (request.method !== 'HEAD' && client.alive) {

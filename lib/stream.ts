@@ -23,6 +23,11 @@ export interface StreamOwner {
   onClose (): void
 }
 
+/** The reply whose payload the stream is: from the pipe on nobody else answers. */
+interface HijackedReply {
+  hijack (): unknown
+}
+
 /**
  * It is not a `Readable`, which costs 3 KB a connection, but has what Fastify and `stream.finished` touch of one.
  * A hook that pipes it elsewhere than into the response, or reads it, gets a real one.
@@ -34,7 +39,7 @@ export class EventStream {
   piped = false
   readonly #owner: StreamOwner
   readonly #response: ServerResponse
-  readonly #onPipe: () => void
+  readonly #reply: HijackedReply
   /** The connection, where it is one of HTTP/1; its end is the client's leaving. */
   readonly #connection: Socket | null
   /** The session, where the response is one of HTTP/2. */
@@ -51,12 +56,12 @@ export class EventStream {
   #closed = false
 
   /**
-   * @param onPipe called when Fastify pipes the stream into the response: all hooks have run
+   * @param reply is hijacked when Fastify pipes the stream into the response: all hooks have run
    */
-  constructor (owner: StreamOwner, request: IncomingMessage, response: ServerResponse, onPipe: () => void) {
+  constructor (owner: StreamOwner, request: IncomingMessage, response: ServerResponse, reply: HijackedReply) {
     this.#owner = owner
     this.#response = response
-    this.#onPipe = onPipe
+    this.#reply = reply
     this.#connection = request.httpVersionMajor === 1 ? request.socket : null
     this.session = (response as Http2Fields).stream?.session ?? null
     response.on('close', this.#onClose)
@@ -211,7 +216,7 @@ export class EventStream {
 
   readonly #begin = (): void => {
     this.piped = true
-    this.#onPipe()
+    this.#reply.hijack()
   }
 
   readonly #setOpen = (): void => {
