@@ -54,6 +54,10 @@ export class EventStream {
   #wroteHead = false
   #ended = false
   #closed = false
+  /** Listeners that most streams never need, and so don't make. */
+  #onBegin: (() => void) | null = null
+  #onDrain: (() => void) | null = null
+  #onEnd: (() => void) | null = null
 
   /**
    * @param reply is hijacked when Fastify pipes the stream into the response: all hooks have run
@@ -66,8 +70,7 @@ export class EventStream {
     this.session = (response as Http2Fields).stream?.session ?? null
     response.on('close', this.#onClose)
     // A pipelined response that waits for its turn says nothing when its connection goes; the connection does.
-    this.#connection?.on('close', this.#onClose)
-    this.#connection?.on('end', this.#onEnd)
+    if (response.socket !== this.#connection) this.#connection?.on('close', this.#onClose)
   }
 
   // What Fastify, its plugins and `stream.finished` call.
@@ -87,7 +90,7 @@ export class EventStream {
     // HTTP/1 pipelining: an earlier response has the socket. The turn begins with 'socket', and what Node held back
     // is written by the next tick.
     const waits = response instanceof ServerResponse && response.socket === null
-    if (waits) response.once('socket', () => process.nextTick(this.#setOpen))
+    if (waits) response.once('socket', () => process.nextTick(() => this.#setOpen()))
     else this.#setOpen()
     return target
   }
@@ -209,20 +212,19 @@ export class EventStream {
     this.open = false
     this.#release()
     this.#readable?.destroy()
-    this.#response.off('pipe', this.#begin)
+    if (this.#onBegin !== null) this.#response.off('pipe', this.#onBegin)
     this.#response.off('close', this.#onClose)
     this.#connection?.off('close', this.#onClose)
   }
 
-  readonly #begin = (): void => {
+  #begin (): void {
     this.piped = true
     this.#reply.hijack()
   }
 
-  readonly #setOpen = (): void => {
+  #setOpen (): void {
     if (this.#closed) return
     this.open = true
-    if (this.#readable === null) this.#response.on('drain', this.#onDrain)
     this.#owner.onOpen()
   }
 
@@ -242,8 +244,35 @@ export class EventStream {
     this.#socket = directSocket(this.#response)
     if (this.#socket === null) return
     // Node reports the drain of a socket to the response only for the response's own writes.
-    this.#response.off('drain', this.#onDrain)
-    this.#socket.on('drain', this.#onDrain)
+    this.#unwatch()
+  }
+
+  /**
+   * From when something first stays behind in the process: a connection that keeps up, as an idle one does, is spared
+   * these listeners, which take 400 bytes.
+   */
+  #watch (): void {
+    if (this.#onDrain !== null) return
+    this.#onDrain = () => this.#owner.onDrain()
+    const target: Writable = this.#socket ?? this.#response
+    target.on('drain', this.#onDrain)
+    this.#watchEnd()
+  }
+
+  /** The peer's FIN: it left. Where its own bytes wait to be read, Node would hold the response open. */
+  #watchEnd (): void {
+    if (this.#onEnd !== null) return
+    this.#onEnd = () => this.abort()
+    this.#connection?.on('end', this.#onEnd)
+  }
+
+  #unwatch (): void {
+    if (this.#onDrain !== null) {
+      this.#response.off('drain', this.#onDrain)
+      this.#socket?.off('drain', this.#onDrain)
+    }
+    if (this.#onEnd !== null) this.#connection?.off('end', this.#onEnd)
+    this.#onDrain = this.#onEnd = null
   }
 
   #writeDirect (socket: Socket, chunks: readonly Chunk[]): boolean {
@@ -256,11 +285,14 @@ export class EventStream {
     }
     // Node too corks it, until the next tick behind a write of the response's: a burst would find it refusing.
     while (socket.writableCorked > 0) socket.uncork()
+    if (socket.writableLength === 0) return true
+    this.#watch()
     // `write` answers by the size of what it was given. What the kernel took at once has not been refused.
-    return taken || socket.writableLength === 0
+    return taken
   }
 
   #writeOrdinary (chunks: readonly Chunk[]): boolean {
+    this.#watch()
     let taken = true
     for (const chunk of chunks) taken = this.#response.write(chunk.payload())
     return taken
@@ -274,12 +306,14 @@ export class EventStream {
 
   #materialise (): Readable {
     if (this.#readable === null) {
-      this.#readable = new Readable({ read: this.#onDrain, destroy: (error, done) => { this.#onClose(); done(error) } })
+      this.#readable = new Readable({ read: () => this.#owner.onDrain(), destroy: (error, done) => { this.#onClose(); done(error) } })
       for (const [event, listener] of this.#listeners ?? []) this.#readable.on(event, listener)
       this.#listeners = null
       // What the hook makes of it goes into the response in the end.
-      this.#response.once('pipe', this.#begin)
-      process.nextTick(this.#setOpen)
+      this.#onBegin = () => this.#begin()
+      this.#response.once('pipe', this.#onBegin)
+      this.#watchEnd()
+      process.nextTick(() => this.#setOpen())
     }
     return this.#readable
   }
@@ -291,19 +325,8 @@ export class EventStream {
   }
 
   #release (): void {
-    this.#response.off('drain', this.#onDrain)
-    this.#socket?.off('drain', this.#onDrain)
+    this.#unwatch()
     this.#socket = null
-    this.#connection?.off('end', this.#onEnd)
-  }
-
-  readonly #onDrain = (): void => {
-    this.#owner.onDrain()
-  }
-
-  /** The peer has sent its FIN: it left. Node would hold the response open until its own bytes are read. */
-  readonly #onEnd = (): void => {
-    this.abort()
   }
 
   readonly #onClose = (): void => {
