@@ -11,6 +11,8 @@ export class MemoryBroker implements Broker {
   readonly #epoch = randomBytes(9).toString('base64url') + '-'
   readonly #receipts = new Map<string, BrokerReceipt>()
   #position = 0
+  /** Made once: every client keeps the one that it was told. */
+  #head = this.#epoch + this.#position
   #deliver!: Deliver
 
   start (deliver: Deliver): void {
@@ -29,12 +31,13 @@ export class MemoryBroker implements Broker {
 
   #accept (event: BrokerEvent): BrokerReceipt {
     const position = ++this.#position
-    const id = event.transient ? null : this.#epoch + position
+    this.#head = this.#epoch + position
+    const id = event.transient ? null : this.#head
     return { id, recipients: this.#deliver(event, position, id) }
   }
 
   head (): string {
-    return this.#epoch + this.#position
+    return this.#head
   }
 
   position (id: string): number {
