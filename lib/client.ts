@@ -28,7 +28,8 @@ export interface ClientSettings {
   readonly id: string
   /** Whether the route gave the id, so that the client can come back with it. */
   readonly stable: boolean
-  readonly metadata: SSEMetadata
+  /** What the route gave, if anything. */
+  readonly metadata: SSEMetadata | undefined
   readonly lastEventId: string | null
   /** Only events of these names; `null` for all. */
   readonly names: ReadonlySet<string> | null
@@ -40,9 +41,7 @@ export interface ClientSettings {
 export class Client extends Outbox implements SSEClient {
   readonly id: string
   readonly stable: boolean
-  readonly metadata: SSEMetadata
   readonly lastEventId: string | null
-  readonly channels = new Set<string>()
   readonly names: ReadonlySet<string> | null
   readonly broadcast: boolean
   /** The `retry:` it was told; `null` for none. */
@@ -52,6 +51,9 @@ export class Client extends Outbox implements SSEClient {
   position = 0
   declare protected readonly host: ClientHost
   readonly #connectedAt = Date.now()
+  // Made on first use: together they would take 200 bytes of every client, most of which are in one channel.
+  #metadata: SSEMetadata | undefined
+  #channels: Set<string> | string | null = null
   #controller: AbortController | null = null
 
   constructor (host: ClientHost, settings: ClientSettings) {
@@ -59,10 +61,26 @@ export class Client extends Outbox implements SSEClient {
     this.id = settings.id
     this.stable = settings.stable
     this.retry = settings.opening.retry
-    this.metadata = settings.metadata
+    this.#metadata = settings.metadata
     this.lastEventId = settings.lastEventId
     this.names = settings.names
     this.broadcast = settings.broadcast
+  }
+
+  get metadata (): SSEMetadata {
+    // Where the application declares a type for it, routes must give it.
+    this.#metadata ??= {} as SSEMetadata
+    return this.#metadata
+  }
+
+  get channels (): Set<string> {
+    if (!(this.#channels instanceof Set)) this.#channels = new Set(this.#channels === null ? [] : [this.#channels])
+    return this.#channels
+  }
+
+  addChannel (channel: string): void {
+    if (this.#channels === null) this.#channels = channel
+    else this.channels.add(channel)
   }
 
   get connectedAt (): Date {

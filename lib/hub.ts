@@ -260,7 +260,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     return new Client(this, {
       id,
       stable,
-      metadata: checked.metadata ?? {},
+      metadata: checked.metadata,
       lastEventId,
       names,
       broadcast,
@@ -293,7 +293,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     this.counters.connections++
     this.#registry.add(client)
     for (const channel of channels) this.#registry.join(client, channel)
-    this.#log.debug({ clientId: client.id, channels: [...client.channels] }, 'client connected')
+    this.#log.debug({ clientId: client.id, channels }, 'client connected')
     this.#emit('connect', client)
   }
 

@@ -46,7 +46,7 @@ export class Registry {
   }
 
   join (client: Client, channel: string): void {
-    client.channels.add(channel)
+    client.addChannel(channel)
     const members = this.#channels.get(channel)
     if (members === undefined) this.#channels.set(channel, new Set([client]))
     else members.add(client)
