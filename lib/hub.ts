@@ -423,7 +423,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   }
 
   clientCount (channel?: string): number {
-    return channel === undefined ? this.#registry.clients.size : this.#registry.inChannel(channel).size
+    return channel === undefined ? this.#registry.clients.size : this.#registry.countIn(channel)
   }
 
   cleanupDisconnected (): number {

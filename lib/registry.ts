@@ -1,12 +1,11 @@
 // Who is where: the clients, by id and by channel. It must not know what is sent to them.
 import type { Client } from './client.js'
+import { Directory } from './directory.js'
 
 /** The target of broadcasts. No channel can have this name. */
 export const BROADCAST = ''
 /** Begins the target of a client id. No channel name can hold it. */
 const CLIENT_MARK = '\0'
-
-const NOBODY: ReadonlySet<Client> = new Set()
 
 /** The target of everything that is sent to a client id. */
 export function clientTarget (id: string): string {
@@ -20,9 +19,9 @@ export function idOf (target: string): string | null {
 
 export class Registry {
   readonly clients = new Set<Client>()
-  readonly #channels = new Map<string, Set<Client>>()
-  /** Ids are rarely shared, so that most take no set. */
-  readonly #ids = new Map<string, Client | Set<Client>>()
+  readonly #channels = new Directory()
+  /** Several clients may share an id. */
+  readonly #ids = new Directory()
 
   /** Channels with at least one client. */
   get channelCount (): number {
@@ -31,45 +30,35 @@ export class Registry {
 
   add (client: Client): void {
     this.clients.add(client)
-    const same = this.#ids.get(client.id)
-    if (same === undefined) this.#ids.set(client.id, client)
-    else if (same instanceof Set) same.add(client)
-    else this.#ids.set(client.id, new Set([same, client]))
+    this.#ids.add(client.id, client)
   }
 
   remove (client: Client): void {
     this.clients.delete(client)
-    const same = this.#ids.get(client.id)
-    if (same instanceof Set) same.delete(client)
-    if (same === client || (same instanceof Set && same.size === 0)) this.#ids.delete(client.id)
-    for (const channel of client.channels) this.#leave(client, channel)
+    this.#ids.delete(client.id, client)
+    for (const channel of client.channels) this.#channels.delete(channel, client)
   }
 
   join (client: Client, channel: string): void {
     client.addChannel(channel)
-    const members = this.#channels.get(channel)
-    if (members === undefined) this.#channels.set(channel, new Set([client]))
-    else members.add(client)
+    this.#channels.add(channel, client)
   }
 
   leave (client: Client, channel: string): void {
-    if (client.channels.delete(channel)) this.#leave(client, channel)
+    if (client.channels.delete(channel)) this.#channels.delete(channel, client)
   }
 
-  #leave (client: Client, channel: string): void {
-    const members = this.#channels.get(channel)
-    members?.delete(client)
-    if (members?.size === 0) this.#channels.delete(channel)
+  inChannel (channel: string): Iterable<Client> {
+    return this.#channels.of(channel)
   }
 
-  inChannel (channel: string): ReadonlySet<Client> {
-    return this.#channels.get(channel) ?? NOBODY
+  /** How many clients are in a channel. */
+  countIn (channel: string): number {
+    return this.#channels.count(channel)
   }
 
-  withId (id: string): ReadonlySet<Client> | readonly [Client] {
-    const same = this.#ids.get(id)
-    if (same === undefined) return NOBODY
-    return same instanceof Set ? same : [same]
+  withId (id: string): Iterable<Client> {
+    return this.#ids.of(id)
   }
 
   /** The clients that a target may stand for; of those of `BROADCAST`, the ones that take broadcasts. */
@@ -80,6 +69,6 @@ export class Registry {
   }
 
   channels (): Array<{ name: string, count: number }> {
-    return Array.from(this.#channels, ([name, members]) => ({ name, count: members.size }))
+    return this.#channels.counts()
   }
 }
