@@ -21,6 +21,10 @@ export interface OutboxHost {
   heartbeat (told: string): { readonly chunk: Chunk, readonly head: string }
 }
 
+/** What an outbox needs of its stream. */
+export type OutboxStream = Pick<EventStream,
+  'open' | 'piped' | 'alive' | 'finished' | 'session' | 'buffered' | 'left' | 'write' | 'flushHead' | 'end' | 'abort' | 'leave'>
+
 /** How a stream begins. */
 export interface Opening {
   readonly greeting: boolean
@@ -57,7 +61,7 @@ export abstract class Outbox implements Visited, StreamOwner {
   ready = false
 
   protected readonly host: OutboxHost
-  #stream!: EventStream
+  #stream!: OutboxStream
   /** How it begins; `null` once that is written. */
   #opening: Opening | null
   #replay: Replay | null = null
@@ -86,7 +90,7 @@ export abstract class Outbox implements Visited, StreamOwner {
   }
 
   /** Gives it the stream that was made with it as the owner. */
-  attach (stream: EventStream): void {
+  attach (stream: OutboxStream): void {
     this.#stream = stream
   }
 
