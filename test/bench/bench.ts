@@ -1,0 +1,70 @@
+// What a scenario has to work with: processes, and how large it may be here.
+import { spawnSync } from 'node:child_process'
+import { Process } from './rpc.js'
+import type { LoadMethods } from './processes/load.js'
+import type { PingerMethods } from './processes/pinger.js'
+import type { ServerMethods } from './processes/server.js'
+import type { SubjectName } from './subjects/index.js'
+import type { SubjectOptions } from './subjects/subject.js'
+
+/** How long a run may take, in milliseconds. */
+const DEADLINE = 180_000
+/** File descriptors that a process needs beside its clients'. */
+const OTHER_FILES = 200
+const fileLimit = Number(spawnSync('sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' }).stdout) || Infinity
+
+/** A server and its clients, in processes of their own. */
+export interface Setup {
+  readonly server: Process<ServerMethods>['call']
+  readonly load: Process<LoadMethods>['call']
+  readonly pinger: Process<PingerMethods>['call']
+  readonly port: number
+}
+
+export class Bench {
+  /** What was scaled down, and why. */
+  readonly notes = new Set<string>()
+  readonly #quick: boolean
+  /** Node's own flags for the measured process. */
+  readonly #flags: readonly string[]
+
+  /**
+   * @param quick a small run that shows that all works, and measures nothing
+   * @param profiles a folder for CPU profiles of the measured processes
+   */
+  constructor (quick: boolean, profiles: string | undefined) {
+    this.#quick = quick
+    this.#flags = profiles === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profiles}`]
+  }
+
+  /** How many clients a scenario that wants so many can have. */
+  clients (wanted: number): number {
+    if (this.#quick) return Math.min(wanted, 60)
+    const most = fileLimit - OTHER_FILES
+    if (wanted <= most) return wanted
+    this.notes.add(`${most} clients in place of ${wanted}: a process may open ${fileLimit} files (ulimit -n)`)
+    return most
+  }
+
+  /** How long, or how often, a scenario that wants so much may go on. */
+  amount (wanted: number): number {
+    return this.#quick ? Math.ceil(wanted / 50) : wanted
+  }
+
+  async with<Result> (subject: SubjectName, options: SubjectOptions, work: (setup: Setup) => Promise<Result>): Promise<Result> {
+    const server = new Process<ServerMethods>('server', [subject, JSON.stringify(options)], 0, this.#flags)
+    const load = new Process<LoadMethods>('load', [], 1)
+    const pinger = new Process<PingerMethods>('pinger', [], 1)
+    let timer: NodeJS.Timeout | undefined
+    const deadline = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => reject(new Error(`took more than ${DEADLINE / 1000} s`)), DEADLINE)
+    })
+    try {
+      const port = await server.call.port()
+      return await Promise.race([deadline, work({ server: server.call, load: load.call, pinger: pinger.call, port })])
+    } finally {
+      clearTimeout(timer)
+      await Promise.all([server.end(), load.end(), pinger.end()])
+    }
+  }
+}

@@ -1,0 +1,82 @@
+// The hub alone, in the measured process: many channels with one subscriber each, whose stream takes all and keeps
+// nothing.
+import { Hub } from '../../lib/hub.js'
+import { hubOptions } from '../../lib/options.js'
+import type { EventStream } from '../../lib/stream.js'
+import { setTimeout } from 'node:timers/promises'
+import { now, payloadOf } from './payload.js'
+
+export interface Channels {
+  readonly count: number
+  readonly publishes: number
+  readonly size: number
+}
+
+export interface ChannelCost {
+  /** Microseconds a publish, its write included. */
+  readonly perPublish: number
+  /** Resident bytes a channel and subscriber. */
+  readonly perChannel: number
+}
+
+const log = { debug () {}, error () {}, warn () {} }
+
+/** A stream that takes everything at once. */
+class Sink {
+  readonly open = true
+  readonly piped = true
+  readonly alive = true
+  readonly finished = false
+  readonly buffered = 0
+  readonly left = 0
+  readonly session = null
+  chunks = 0
+  write (chunks: readonly unknown[]): boolean {
+    this.chunks += chunks.length
+    return true
+  }
+
+  flushHead (): void {}
+  end (): void {}
+  abort (): void {}
+}
+
+async function resident (): Promise<number> {
+  for (let times = 0; times < 3; times++) {
+    gc!()
+    await setTimeout(50)
+  }
+  const { heapUsed, external } = process.memoryUsage()
+  return heapUsed + external
+}
+
+export async function channelCost ({ count, publishes, size }: Channels): Promise<ChannelCost> {
+  const hub = new Hub(hubOptions({ historySize: 0 }), log as never)
+  await hub.start()
+  const before = await resident()
+  const sinks: Sink[] = []
+  for (let index = 0; index < count; index++) {
+    const channels = [`c${index}`]
+    const client = hub.prepare(channels, {}, () => null)
+    const sink = new Sink()
+    sinks.push(sink)
+    client.attach(sink as unknown as EventStream)
+    hub.enter(client, channels)
+    client.onOpen()
+  }
+  await hub.scheduler.settled()
+  const perChannel = (await resident() - before) / count
+  const greetings = sinks.reduce((sum, sink) => sum + sink.chunks, 0)
+  // A step that is coprime to the count goes through all channels, and not in the order in which they were made.
+  const step = 7919
+  const startedAt = now()
+  for (let index = 0; index < publishes; index++) {
+    await hub.toChannel(`c${index * step % count}`, 'message', payloadOf(index, size).data)
+  }
+  await hub.scheduler.settled()
+  await hub.scheduler.settled()
+  const perPublish = (now() - startedAt) / publishes
+  if (hub.counters.delivered !== publishes) throw new Error(`${hub.counters.delivered} of ${publishes} events were delivered`)
+  if (greetings !== count) throw new Error(`${greetings} of ${count} clients were greeted`)
+  return { perPublish, perChannel }
+}

@@ -1,0 +1,79 @@
+// How a server publishes.
+import type { Socket } from 'node:net'
+import { setImmediate, setTimeout } from 'node:timers/promises'
+import { channelOf, now, payloadOf } from './payload.js'
+import type { Subject } from './subjects/subject.js'
+
+export interface Published {
+  /** The number of the last event. */
+  readonly last: number
+  /** When the first one was published, in microseconds. */
+  readonly startedAt: number
+}
+
+export interface Flood {
+  readonly milliseconds: number
+  readonly perTurn: number
+  readonly channels: number
+  readonly size: number
+}
+
+/** As fast as the subject takes it: so many publishes a turn of the event loop, all awaited. */
+export async function flood (subject: Subject, { milliseconds, perTurn, channels, size }: Flood): Promise<Published> {
+  const startedAt = now()
+  const end = startedAt + milliseconds * 1000
+  let last = 0
+  const pending = new Array<unknown>(perTurn)
+  do {
+    for (let index = 0; index < perTurn; index++) {
+      last++
+      pending[index] = subject.publish(channelOf(last, channels), payloadOf(last, size))
+    }
+    await Promise.all(pending)
+    await setImmediate()
+  } while (now() < end)
+  return { last, startedAt }
+}
+
+export interface Single {
+  readonly milliseconds: number
+  readonly size: number
+}
+
+/** Each event only when every socket's write of the one before was accepted by the kernel, and nothing is queued. */
+export async function single (subject: Subject, sockets: ReadonlySet<Socket>, { milliseconds, size }: Single): Promise<Published> {
+  const all = [...sockets]
+  const before = new Array<number>(all.length)
+  const startedAt = now()
+  const end = startedAt + milliseconds * 1000
+  let last = 0
+  do {
+    for (let index = 0; index < all.length; index++) before[index] = all[index]!.bytesWritten
+    last++
+    await subject.publish('all', payloadOf(last, size))
+    for (let index = 0; index < all.length;) {
+      const socket = all[index]!
+      if (socket.writableLength === 0 && socket.bytesWritten > before[index]!) index++
+      else await setImmediate()
+    }
+  } while (now() < end)
+  return { last, startedAt }
+}
+
+export interface Rate {
+  readonly perSecond: number
+  readonly count: number
+  readonly size: number
+}
+
+/** At a rate: each event at its time, or at once where that has passed. */
+export async function rate (subject: Subject, { perSecond, count, size }: Rate): Promise<Published> {
+  const startedAt = now()
+  for (let last = 1; last <= count; last++) {
+    const due = startedAt + (last - 1) * 1e6 / perSecond
+    const wait = (due - now()) / 1000
+    if (wait > 0) await setTimeout(wait)
+    await subject.publish('all', payloadOf(last, size))
+  }
+  return { last: count, startedAt }
+}

@@ -1,0 +1,232 @@
+// The load client: as many event streams as it is asked for, every event of them checked.
+import { connect as openSocket, type Socket } from 'node:net'
+import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
+import { EventReader } from '../event-reader.js'
+import { now } from '../payload.js'
+import { serve } from '../rpc.js'
+
+export interface Connect {
+  readonly port: number
+  readonly clients: number
+  /** How many channels there are, and in how many of them each client is. */
+  readonly channels?: number
+  readonly perClient?: number
+  /** Bytes of an event's data. */
+  readonly size: number
+  /** Opens all connections first, and sends all requests then, each with the id of the event that it has had. */
+  readonly lastEventIds?: readonly string[]
+  /** How many of the clients read nothing behind the head. */
+  readonly stuck?: number
+}
+
+export interface Result {
+  /** When the last byte came, in microseconds. */
+  readonly endedAt: number
+  readonly deliveries: number
+  readonly bytes: number
+  /** Milliseconds from an event's publishing until it was read. */
+  readonly p50: number
+  readonly p99: number
+}
+
+/** Requests that wait for an answer at a time. */
+const AT_ONCE = 200
+/** A run in which nothing comes for so long, in milliseconds, has lost something. */
+const SILENCE = 20_000
+const ALL = Uint8Array.of(1)
+
+// One buffer for all: it is read out before the next socket's bytes come.
+const shared = Buffer.allocUnsafeSlow(256 * 1024)
+
+class Client {
+  readonly socket: Socket
+  readonly reader: EventReader
+  readonly stuck: boolean
+  /** Whether its connection may end. */
+  mayEnd: boolean
+  /** Resolves with the first byte of the stream. */
+  readonly opened: Promise<void>
+  readonly connected: Promise<void>
+  #open!: () => void
+
+  constructor (port: number, size: number, first: number, steps: Uint8Array, stuck: boolean) {
+    this.reader = new EventReader(size, first, steps)
+    this.stuck = this.mayEnd = stuck
+    this.opened = new Promise(resolve => { this.#open = resolve })
+    const onread = { buffer: shared, callback: (length: number) => this.#read(length) }
+    this.socket = openSocket({ port, host: '127.0.0.1', noDelay: true, onread })
+    this.connected = new Promise((resolve, reject) => {
+      this.socket.on('connect', resolve).on('error', reject)
+    })
+    this.socket.on('error', error => this.#gone(String(error)))
+    this.socket.on('close', () => this.#gone('the connection was closed'))
+  }
+
+  request (path: string, lastEventId: string | null): void {
+    const resume = lastEventId === null ? '' : `last-event-id: ${lastEventId}\r\n`
+    this.socket.write(`GET ${path} HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n${resume}\r\n`)
+  }
+
+  #read (length: number): boolean {
+    const { reader } = this
+    const before = reader.next
+    try {
+      readAt = now()
+      reader.read(shared, length)
+    } catch (error) {
+      fail(error instanceof Error ? error.message : String(error))
+      return false
+    }
+    if (reader.open) this.#open()
+    if (reader.ended) this.#gone('the stream ended')
+    if (reader.next !== before) {
+      dataAt = readAt
+      if (reader.next > goal && before <= goal && !this.stuck) settle()
+    }
+    return !(this.stuck && reader.open)
+  }
+
+  #gone (why: string): void {
+    if (!this.mayEnd) fail(`at a client, ${why}`)
+  }
+
+  leave (): void {
+    this.mayEnd = true
+    this.socket.resetAndDestroy()
+  }
+}
+
+let clients: Client[] = []
+/** Rejects with the first thing that is not as it should be. */
+let fail!: (reason: string) => void
+const failed = new Promise<never>((_resolve, reject) => { fail = reason => reject(new Error(reason)) })
+failed.catch(() => {})
+/** When something was read last, and when events were. */
+let readAt = 0
+let dataAt = 0
+/** The last event's number, once known; how many clients have not got theirs; who waits for them. */
+let goal = Infinity
+let missing = 0
+let onGoal = (): void => {}
+const histogram: RecordableHistogram = createHistogram({ lowest: 1, highest: 600_000_000, figures: 3 })
+
+function settle (): void {
+  if (--missing === 0) onGoal()
+}
+
+/** The channels of a client, the same in every run, and how it gets from one event to its next. */
+function subscription (index: number, channels: number, perClient: number): { path: string, first: number, steps: Uint8Array } {
+  if (channels === 1) return { path: '/events', first: 1, steps: ALL }
+  const own = new Set<number>()
+  for (let seed = index * 7919 + 1; own.size < perClient; seed = (seed * 48271) % 2147483647) own.add(seed % channels)
+  const steps = new Uint8Array(channels)
+  for (let rest = 0; rest < channels; rest++) {
+    let step = 1
+    while (!own.has((rest + step) % channels)) step++
+    steps[rest] = step
+  }
+  return { path: `/events?${Array.from(own, channel => `c=c${channel}`).join('&')}`, first: steps[0]!, steps }
+}
+
+const methods = {
+  /** @returns when the last request was sent, in microseconds */
+  async connect ({ port, clients: count, channels = 1, perClient = 1, size, lastEventIds, stuck = 0 }: Connect): Promise<number> {
+    const create = (index: number): { client: Client, path: string } => {
+      const { path, first, steps } = subscription(index, channels, perClient)
+      // The events' numbers are one more than the places of the ids before them.
+      const from = lastEventIds === undefined ? first : index % lastEventIds.length + 1
+      const client = new Client(port, size, from, steps, index < stuck)
+      clients.push(client)
+      return { client, path }
+    }
+    if (lastEventIds !== undefined) {
+      for (let index = 0; index < count; index++) {
+        create(index)
+        if (index % AT_ONCE === AT_ONCE - 1) await Promise.all(clients.map(client => client.connected))
+      }
+      await Promise.all(clients.map(client => client.connected))
+      for (const [index, client] of clients.entries()) client.request('/events', lastEventIds[index % lastEventIds.length]!)
+      return now()
+    }
+    let next = 0
+    await Promise.race([failed, Promise.all(Array.from({ length: AT_ONCE }, async () => {
+      while (next < count) {
+        const { client, path } = create(next++)
+        await client.connected
+        client.request(path, null)
+        await client.opened
+      }
+    }))])
+    return now()
+  },
+
+  /** From here on takes the time of each event. */
+  time (): void {
+    for (const { reader } of clients) reader.onTime = time => histogram.record(Math.max(1, readAt - time))
+  },
+
+  /**
+   * Waits until all have everything.
+   * @param last the number of the last event
+   */
+  async finish (last: number): Promise<Result> {
+    goal = last
+    missing = clients.filter(client => !client.stuck && client.reader.next <= goal).length
+    let seen = -1
+    const silence = setInterval(() => {
+      if (seen === dataAt) fail(`${missing} clients wait for events that do not come`)
+      seen = dataAt
+    }, SILENCE)
+    const all = new Promise<void>(resolve => {
+      onGoal = resolve
+      if (missing === 0) resolve()
+    })
+    await Promise.race([all, failed])
+    clearInterval(silence)
+    let bytes = 0
+    let deliveries = 0
+    for (const { reader } of clients) {
+      bytes += reader.bytes
+      deliveries += reader.events
+    }
+    return {
+      endedAt: dataAt,
+      deliveries,
+      bytes,
+      p50: histogram.percentile(50) / 1000,
+      p99: histogram.percentile(99) / 1000
+    }
+  },
+
+  /**
+   * Opens streams one after the other, so many at a time, each closed when its first byte has come.
+   * @returns how many a second
+   */
+  async churn ({ port, milliseconds, atOnce, size }: { port: number, milliseconds: number, atOnce: number, size: number }): Promise<number> {
+    const startedAt = now()
+    const end = startedAt + milliseconds * 1000
+    let opened = 0
+    await Promise.race([failed, Promise.all(Array.from({ length: atOnce }, async () => {
+      while (now() < end) {
+        const client = new Client(port, size, 1, ALL, false)
+        client.mayEnd = true
+        await client.connected
+        client.request('/events', null)
+        await client.opened
+        client.leave()
+        opened++
+      }
+    }))])
+    return opened / (now() - startedAt) * 1e6
+  },
+
+  /** Closes all connections. */
+  close (): void {
+    for (const client of clients) client.leave()
+    clients = []
+  }
+}
+
+export type LoadMethods = typeof methods
+
+serve(methods)

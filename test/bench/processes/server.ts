@@ -1,0 +1,60 @@
+// The process that is measured: one subject, and whatever publishes through it.
+import type { Socket } from 'node:net'
+import { setTimeout } from 'node:timers/promises'
+import { channelCost, type Channels } from '../in-process.js'
+import { flood, rate, single, type Flood, type Rate, type Single } from '../pace.js'
+import { now, payloadOf } from '../payload.js'
+import { serve } from '../rpc.js'
+import { SUBJECTS, type SubjectName } from '../subjects/index.js'
+import type { SubjectOptions } from '../subjects/subject.js'
+
+const name = process.argv[2] as SubjectName
+const options: SubjectOptions = JSON.parse(process.argv[3]!)
+const subject = await SUBJECTS[name](options)
+const sockets = new Set<Socket>()
+subject.server.on('connection', (socket: Socket) => {
+  sockets.add(socket)
+  socket.on('close', () => sockets.delete(socket))
+})
+// A peer may reject when a client leaves.
+process.on('unhandledRejection', () => {})
+
+const methods = {
+  port: () => (subject.server.address() as { port: number }).port,
+  flood: (how: Flood) => flood(subject, how),
+  single: (how: Single) => single(subject, sockets, how),
+  rate: (how: Rate) => rate(subject, how),
+  fill: ({ count, size }: { count: number, size: number }) =>
+    subject.fill!(Array.from({ length: count }, (_, index) => payloadOf(index + 1, size))),
+  /** Publishes with nobody there, on one core: how many a second. */
+  async publish ({ milliseconds, size }: { milliseconds: number, size: number }): Promise<number> {
+    const payload = payloadOf(1, size)
+    const startedAt = now()
+    const end = startedAt + milliseconds * 1000
+    let count = 0
+    do {
+      for (let index = 0; index < 1000; index++) await subject.publish('all', payload)
+      count += 1000
+    } while (now() < end)
+    return count / (now() - startedAt) * 1e6
+  },
+  channels: (how: Channels) => channelCost(how),
+  /** CPU time so far and memory now, in microseconds and bytes. */
+  async usage () {
+    const { user, system } = process.cpuUsage()
+    const { rss } = process.memoryUsage()
+    return { cpu: user + system, rss, peak: process.resourceUsage().maxRSS * 1024 }
+  },
+  /** Resident bytes with the garbage gone. */
+  async resident (): Promise<number> {
+    for (let times = 0; times < 3; times++) {
+      gc!()
+      await setTimeout(100)
+    }
+    return process.memoryUsage().rss
+  }
+}
+
+export type ServerMethods = typeof methods
+
+serve(methods)

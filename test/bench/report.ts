@@ -1,0 +1,88 @@
+// From the figures of all runs to what is shown: for each goal ours, what it is set against, and whether it is met.
+import type { Figures, Goal, Scenario } from './scenarios/scenario.js'
+import { summary, type Summary } from './statistics.js'
+import { PEERS, type SubjectName } from './subjects/index.js'
+
+/** A subject's runs of one scenario, in the order of the rounds; or why one was no success. */
+export type Runs = Map<SubjectName, Figures[] | Error>
+
+export interface Row {
+  readonly goal: string
+  readonly scenario: string
+  readonly unit: string
+  readonly subjects: Readonly<Record<string, Summary | { readonly failed: string }>>
+  /** What ours is set against, and the ratio of the two, run by run; ours itself where it is set against nothing. */
+  readonly versus: string | null
+  readonly judged: Summary | null
+  readonly bound: string
+  /** A goal is missed where the whole interval is on the wrong side, met where the median is on the right one. */
+  readonly verdict: 'met' | 'missed' | 'open' | 'failed' | ''
+}
+
+export function rowsOf (scenario: Scenario, runs: Runs): Row[] {
+  return scenario.goals.map(goal => rowOf(scenario, goal, runs))
+}
+
+function rowOf (scenario: Scenario, goal: Goal, runs: Runs): Row {
+  const figures = new Map<SubjectName, Summary>()
+  const subjects: Record<string, Summary | { failed: string }> = {}
+  for (const [subject, outcome] of runs) {
+    if (outcome instanceof Error) {
+      subjects[subject] = { failed: outcome.message.split('\n', 1)[0]! }
+    } else {
+      const result = summary(outcome.map(run => run[goal.figure]!))
+      figures.set(subject, result)
+      subjects[subject] = result
+    }
+  }
+  const more = goal.atLeast !== undefined
+  const versus = goal.versus === 'peers' ? best(figures, more) : goal.versus
+  const ours = figures.get('ours')
+  const other = versus === null ? undefined : figures.get(versus)
+  const judged = ours === undefined || (goal.versus !== null && other === undefined)
+    ? null
+    : other === undefined ? ours : summary(ours.runs.map((value, run) => value / other.runs[run]!))
+  const bound = more ? `≥ ${number(goal.atLeast!)}` : goal.atMost === undefined ? '' : `≤ ${number(goal.atMost)}`
+  return { goal: goal.name, scenario: scenario.title, unit: goal.unit, subjects, versus, judged, bound, verdict: verdict(goal, judged) }
+}
+
+function best (figures: ReadonlyMap<SubjectName, Summary>, more: boolean): SubjectName | null {
+  const peers = PEERS.filter(peer => figures.has(peer))
+  const sign = more ? -1 : 1
+  peers.sort((a, b) => sign * (figures.get(a)!.median - figures.get(b)!.median))
+  return peers[0] ?? null
+}
+
+function verdict ({ atLeast, atMost }: Goal, judged: Summary | null): Row['verdict'] {
+  if (judged === null) return 'failed'
+  if (atLeast === undefined && atMost === undefined) return ''
+  const [low, high] = judged.interval95
+  const met = atLeast === undefined ? judged.median <= atMost! : judged.median >= atLeast
+  if (met) return 'met'
+  const missed = atLeast === undefined ? low > atMost! : high < atLeast
+  return missed ? 'missed' : 'open'
+}
+
+/** The rows as a Markdown table. */
+export function table (rows: readonly Row[]): string {
+  const lines = rows.map(({ goal, unit, scenario, subjects, versus, judged, bound, verdict }) => {
+    const result = (name: string): string => {
+      const of = subjects[name]
+      return of === undefined ? '' : 'failed' in of ? `failed: ${of.failed}` : spread(of)
+    }
+    const ratio = judged === null ? '' : `${number(judged.median)} (${judged.interval95.map(number).join(' to ')})`
+    const others = Object.keys(subjects).filter(name => name !== 'ours' && name !== versus).map(name => `${name}: ${result(name)}`)
+    return [goal, scenario, unit, result('ours'), versus === null ? '' : `${versus}: ${result(versus)}`, versus === null ? '' : ratio, bound, verdict, others.join('; ')]
+  })
+  const head = ['goal', 'scenario', 'figure', 'fastify-sse-hub', 'set against', 'ratio (95 %)', 'goal', 'verdict', 'others']
+  return [head, head.map(() => '---'), ...lines].map(cells => `| ${cells.join(' | ')} |`).join('\n')
+}
+
+function spread ({ median, min, max }: Summary): string {
+  return min === max ? number(median) : `${number(median)} (${number(min)}–${number(max)})`
+}
+
+/** Three significant digits. */
+export function number (value: number): string {
+  return value.toLocaleString('en', { maximumSignificantDigits: 3 })
+}

@@ -1,0 +1,78 @@
+// Calls between the runner and the processes that it starts, over Node's IPC channel.
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { availableParallelism } from 'node:os'
+import { fileURLToPath } from 'node:url'
+
+type Methods = Record<string, (argument: never) => unknown>
+
+/** What a process offers, as the type of its methods' object. */
+export type Remote<Offered extends Methods> = {
+  [Name in keyof Offered]: (...argument: Parameters<Offered[Name]>) => Promise<Awaited<ReturnType<Offered[Name]>>>
+}
+
+interface Call { readonly id: number, readonly method: string, readonly argument: unknown }
+interface Answer { readonly id: number, readonly result?: unknown, readonly error?: string }
+
+/** In a started process: answers the runner's calls; ends with the runner. */
+export function serve (methods: Methods): void {
+  process.on('message', async ({ id, method, argument }: Call) => {
+    try {
+      const result = await methods[method]!(argument as never)
+      process.send!({ id, result } satisfies Answer)
+    } catch (error) {
+      process.send!({ id, error: error instanceof Error ? error.stack ?? error.message : String(error) } satisfies Answer)
+    }
+  })
+  process.on('disconnect', () => process.exit())
+}
+
+/** How long a process may take to end, in milliseconds. */
+const END = 10_000
+
+/** Whether processes can be kept to a core each. */
+export const pins = availableParallelism() > 1 && spawnSync('taskset', ['-c', '0', 'true']).status === 0
+
+/** In the runner: a process of its own, on a core of its own where the system can. */
+export class Process<Offered extends Methods> {
+  readonly call: Remote<Offered>
+  readonly #child: ChildProcess
+  readonly #calls = new Map<number, { resolve: (result: unknown) => void, reject: (error: Error) => void }>()
+  #id = 0
+
+  /** @param flags Node's own, beside those that all have */
+  constructor (name: 'server' | 'load' | 'pinger', args: readonly string[], core: number, flags: readonly string[] = []) {
+    const file = fileURLToPath(import.meta.resolve(`./processes/${name}.js`))
+    const command = [process.execPath, '--expose-gc', ...flags, file, ...args]
+    if (pins) command.unshift('taskset', '-c', String(core))
+    this.#child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+    this.#child.on('message', ({ id, result, error }: Answer) => {
+      const call = this.#calls.get(id)!
+      this.#calls.delete(id)
+      if (error === undefined) call.resolve(result)
+      else call.reject(new Error(`${name} ${args.join(' ')}: ${error}`))
+    })
+    this.#child.on('exit', (code, signal) => {
+      for (const { reject } of this.#calls.values()) reject(new Error(`${name} ${args.join(' ')} ended: ${signal ?? code}`))
+    })
+    this.call = new Proxy({} as Remote<Offered>, {
+      get: (_, method) => (argument: unknown) => this.#call(String(method), argument)
+    })
+  }
+
+  #call (method: string, argument: unknown): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      this.#calls.set(++this.#id, { resolve, reject })
+      this.#child.send({ id: this.#id, method, argument } satisfies Call, error => { if (error !== null) reject(error) })
+    })
+  }
+
+  async end (): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
+    const exit = once(this.#child, 'exit')
+    this.#child.disconnect()
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), END)
+    await exit
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,11 @@
+// All scenarios, in the order in which they are run.
+import { connect } from './connect.js'
+import { fanout } from './fanout.js'
+import { idle } from './idle.js'
+import { channels, publish } from './publish.js'
+import { rates } from './rate.js'
+import { replays } from './replay.js'
+import type { Scenario } from './scenario.js'
+import { slow } from './slow.js'
+
+export const SCENARIOS: readonly Scenario[] = [publish, channels, connect, ...fanout, ...rates, replays, slow, idle]

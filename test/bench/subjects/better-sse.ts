@@ -1,0 +1,87 @@
+// better-sse: its channels' `broadcast()`. Data is serialised once: its `serializer` option takes a function that hands
+// text on.
+import { createRequire } from 'node:module'
+import Fastify from 'fastify'
+import { channelsOf, Rooms, type Payload, type Subject } from './subject.js'
+
+interface EventBuffer {
+  push (data: string, event: string, id: string): void
+}
+
+interface Session {
+  once (event: 'disconnected', listener: () => void): void
+  batch (buffer: EventBuffer): Promise<void>
+}
+
+interface Channel {
+  register (session: Session): void
+  broadcast (data: string, event: string, options: { eventId: string }): void
+}
+
+interface BetterSse {
+  createSession (request: unknown, response: unknown, options: object): Promise<Session>
+  createChannel (): Channel
+  createEventBuffer (options: object): EventBuffer
+}
+
+const { createSession, createChannel, createEventBuffer }: BetterSse = createRequire(import.meta.url)('better-sse')
+const options = { serializer: (data: string) => data }
+
+async function serve (enter: (session: Session, channels: string[]) => void) {
+  const app = Fastify({ forceCloseConnections: true })
+  app.get('/events', async (request, reply) => {
+    reply.hijack()
+    enter(await createSession(request.raw, reply.raw, options), channelsOf(request.url))
+  })
+  app.get('/ping', async () => 'pong')
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  return app.server
+}
+
+export async function betterSse (): Promise<Subject> {
+  const channels = new Map<string, Channel>()
+  const server = await serve((session, names) => {
+    for (const name of names) {
+      let channel = channels.get(name)
+      if (channel === undefined) channels.set(name, channel = createChannel())
+      channel.register(session)
+    }
+  })
+  return {
+    server,
+    publish (name, { id, data }) {
+      channels.get(name)?.broadcast(JSON.stringify(data), 'message', { eventId: id })
+    }
+  }
+}
+
+/**
+ * The same with its event buffers, for an application that has all events of a turn in hand at one place, and takes it
+ * on itself to send them together: one buffer a turn and channel, written once a session.
+ */
+export async function betterSseBatched (): Promise<Subject> {
+  const rooms = new Rooms<Session>()
+  const server = await serve((session, names) => {
+    for (const name of names) rooms.join(name, session)
+    session.once('disconnected', () => rooms.leave(session))
+  })
+  const waiting = new Map<string, Payload[]>()
+  const flush = async (): Promise<void> => {
+    const due = [...waiting]
+    waiting.clear()
+    for (const [room, payloads] of due) {
+      const buffer = createEventBuffer(options)
+      for (const { id, data } of payloads) buffer.push(JSON.stringify(data), 'message', id)
+      await Promise.all(Array.from(rooms.of(room), session => session.batch(buffer)))
+    }
+  }
+  return {
+    server,
+    publish (room, payload) {
+      if (waiting.size === 0) queueMicrotask(flush)
+      const payloads = waiting.get(room)
+      if (payloads === undefined) waiting.set(room, [payload])
+      else payloads.push(payload)
+    }
+  }
+}

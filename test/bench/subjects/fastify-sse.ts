@@ -1,0 +1,35 @@
+// @fastify/sse: `reply.sse.send()` to each client of the application's own list, awaited as its documentation does.
+// Data is serialised once: its `serializer` option takes a function that hands text on.
+import { createRequire } from 'node:module'
+import Fastify, { type RouteShorthandOptions } from 'fastify'
+import { channelsOf, Rooms, type Subject } from './subject.js'
+
+interface Context {
+  keepAlive (): void
+  send (message: { id?: string, event?: string, data: string }): Promise<void>
+  onClose (callback: () => void): void
+}
+
+export async function fastifySse (): Promise<Subject> {
+  const app = Fastify({ forceCloseConnections: true })
+  // Its types and ours both say what `reply.sse` is.
+  await app.register(createRequire(import.meta.url)('@fastify/sse'), { serializer: (data: string) => data })
+  const rooms = new Rooms<Context>()
+  app.get('/events', { sse: 'only' } as RouteShorthandOptions, async (request, reply) => {
+    const context = reply.sse as unknown as Context
+    context.keepAlive()
+    // The head leaves with the first event.
+    await context.send({ event: 'open', data: '{}' })
+    for (const channel of channelsOf(request.url)) rooms.join(channel, context)
+    context.onClose(() => rooms.leave(context))
+  })
+  app.get('/ping', async () => 'pong')
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  return {
+    server: app.server,
+    publish (channel, { id, data }) {
+      const message = { id, event: 'message', data: JSON.stringify(data) }
+      return Promise.all(Array.from(rooms.of(channel), context => context.send(message)))
+    }
+  }
+}

@@ -1,0 +1,23 @@
+// fastify-sse-hub: history on, greeting on, all as it comes.
+import Fastify from 'fastify'
+import sse from '../../../lib/index.js'
+import { channelsOf, type Payload, type Subject, type SubjectOptions } from './subject.js'
+
+export async function ours ({ hub }: SubjectOptions): Promise<Subject> {
+  const app = Fastify({ forceCloseConnections: true })
+  await app.register(sse, hub)
+  app.get('/events', (request, reply) => { reply.sse(channelsOf(request.url)) })
+  app.get('/ping', async () => 'pong')
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const publish = (channel: string, { data }: Payload) => app.sse.toChannel(channel, 'message', data)
+  return {
+    server: app.server,
+    publish,
+    async fill (payloads) {
+      // The id before the first event is that of one before it.
+      const ids = [(await app.sse.toChannel('nobody', 'message', null)).id!]
+      for (const payload of payloads) ids.push((await publish('all', payload)).id!)
+      return ids.slice(0, -1)
+    }
+  }
+}
