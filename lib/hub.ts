@@ -170,7 +170,10 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
         recipients++
       }
     }
-    if (recipients > 0) this.#publisher.countFannedOut(size)
+    if (recipients > 0) {
+      this.#publisher.countFannedOut(size)
+      this.scheduler.published()
+    }
     this.endPublish()
     return recipients
   }

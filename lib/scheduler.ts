@@ -1,10 +1,11 @@
 // Gives every client that has something waiting its turn, without holding the event loop. It must not know what a
 // visit does.
 
-/** How long a slice may hold the event loop, in milliseconds. */
+/** How long a slice may hold the event loop, in milliseconds; and where something was published in the turn before. */
 const SLICE = 2
+const SHORT_SLICE = 0.1
 /** Visits between two looks at the clock, less one: a power of two less one. */
-const CLOCK_MASK = 15
+const CLOCK_MASK = 3
 
 /** What the scheduler visits. */
 export interface Visited {
@@ -22,6 +23,7 @@ export class Scheduler {
   #at = 0
   #next: Visited[] = []
   #scheduled = false
+  #published = false
   /** Called at the end of the present round, and of the next one. */
   #roundWaiters: Array<() => void> = []
   #nextWaiters: Array<() => void> = []
@@ -31,6 +33,11 @@ export class Scheduler {
     visited.queued = true
     this.#next.push(visited)
     this.#schedule()
+  }
+
+  /** Something was published: the next turn may bring more. */
+  published (): void {
+    this.#published = true
   }
 
   /** Resolves when all that are in line now have been visited, and the event loop had a turn. */
@@ -48,11 +55,13 @@ export class Scheduler {
   }
 
   // A slice ends after a time, not after a count: other requests are served in between, and what is published
-  // meanwhile joins the batches of those who still wait. The busier the hub, the fewer writes per event.
+  // meanwhile joins the batches of those who still wait. While every turn brings something, slices are short, so that
+  // more turns come before the same writes: the busier the hub, the fewer writes per event.
   readonly #slice = (): void => {
     if (this.#at === this.#round.length) this.#beginRound()
     const round = this.#round
-    const end = performance.now() + SLICE
+    const end = performance.now() + (this.#published ? SHORT_SLICE : SLICE)
+    this.#published = false
     while (this.#at < round.length) {
       const visited = round[this.#at++]!
       visited.queued = false

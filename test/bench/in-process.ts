@@ -2,7 +2,7 @@
 // nothing.
 import { Hub } from '../../lib/hub.js'
 import { hubOptions } from '../../lib/options.js'
-import type { EventStream } from '../../lib/stream.js'
+import type { OutboxStream } from '../../lib/outbox.js'
 import { setTimeout } from 'node:timers/promises'
 import { now, payloadOf } from './payload.js'
 
@@ -22,7 +22,7 @@ export interface ChannelCost {
 const log = { debug () {}, error () {}, warn () {} }
 
 /** A stream that takes everything at once. */
-class Sink {
+class Sink implements OutboxStream {
   readonly open = true
   readonly piped = true
   readonly alive = true
@@ -39,6 +39,7 @@ class Sink {
   flushHead (): void {}
   end (): void {}
   abort (): void {}
+  leave (): void {}
 }
 
 async function resident (): Promise<number> {
@@ -60,7 +61,7 @@ export async function channelCost ({ count, publishes, size }: Channels): Promis
     const client = hub.prepare(channels, {}, () => null)
     const sink = new Sink()
     sinks.push(sink)
-    client.attach(sink as unknown as EventStream)
+    client.attach(sink)
     hub.enter(client, channels)
     client.onOpen()
   }

@@ -8,12 +8,13 @@ import { number, rowsOf, table, type Row, type Runs } from './report.js'
 import { pins } from './rpc.js'
 import { SCENARIOS } from './scenarios/index.js'
 import type { Figures, Scenario } from './scenarios/scenario.js'
-import type { SubjectName } from './subjects/index.js'
+import { SUBJECTS, type SubjectName } from './subjects/index.js'
 
 const { values: options, positionals: wanted } = parseArgs({
   allowPositionals: true,
   options: {
     rounds: { type: 'string', default: '5' },
+    subject: { type: 'string', multiple: true },
     json: { type: 'string' },
     profile: { type: 'string' },
     quick: { type: 'boolean', default: false }
@@ -21,9 +22,12 @@ const { values: options, positionals: wanted } = parseArgs({
 })
 const names = new Set(SCENARIOS.flatMap(({ goals }) => goals.map(({ name }) => name)))
 const unknown = wanted.filter(name => !names.has(name))
+const unknownSubjects = (options.subject ?? []).filter(name => !(name in SUBJECTS))
 const rounds = options.quick ? 1 : Number(options.rounds)
-if (unknown.length > 0 || !(rounds >= 1)) {
-  console.error(`Usage: npm run bench -- [scenario …] [--rounds N] [--json FILE] [--profile FOLDER] [--quick]\nScenarios: ${[...names].join(', ')}`)
+if (unknown.length > 0 || unknownSubjects.length > 0 || !(rounds >= 1)) {
+  console.error(`Usage: npm run bench -- [scenario …] [--rounds N] [--subject NAME …] [--json FILE] [--profile FOLDER] [--quick]
+Scenarios: ${[...names].join(', ')}
+Subjects: ${Object.keys(SUBJECTS).join(', ')}`)
   process.exit(2)
 }
 
@@ -36,7 +40,8 @@ function progress (text: string): void {
 
 async function runScenario (scenario: Scenario, label: string): Promise<Row[]> {
   progress(`${label} ${scenario.title}`)
-  const runs: Runs = new Map(scenario.subjects.map(subject => [subject, []]))
+  const subjects = scenario.subjects.filter(subject => options.subject?.includes(subject) ?? true)
+  const runs: Runs = new Map(subjects.map(subject => [subject, []]))
   const once = async (subject: SubjectName, round: number): Promise<void> => {
     const before = runs.get(subject)!
     // What failed once is no figure.
@@ -51,8 +56,8 @@ async function runScenario (scenario: Scenario, label: string): Promise<Row[]> {
     }
   }
   for (let round = 1; round <= rounds; round++) {
-    if (scenario.together === true) await Promise.all(scenario.subjects.map(subject => once(subject, round)))
-    else for (const subject of scenario.subjects) await once(subject, round)
+    if (scenario.together === true) await Promise.all(subjects.map(subject => once(subject, round)))
+    else for (const subject of subjects) await once(subject, round)
   }
   return rowsOf(scenario, runs)
 }

@@ -8,7 +8,7 @@ const PINGS_PER_SECOND = 50
 function scenario (name: string, clients: number, perSecond: number, neighbour: readonly Goal[]): Scenario {
   return {
     title: `${clients.toLocaleString('en')} clients in one channel, ${perSecond} events/s`,
-    subjects: ALL,
+    subjects: [...ALL, 'node:net'],
     run: async (bench, subject) => await bench.with(subject, { hub: {} }, async ({ server, load, pinger, port }) => {
       await load.connect({ port, clients: bench.clients(clients), size: SIZE })
       await load.time()

@@ -22,6 +22,7 @@ function chunkOf (text: string): Buffer {
   return Buffer.from(`${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`)
 }
 
+const PONG = 'HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\npong'
 const OPENING = chunkOf(':\n\n')
 
 async function listen (server: Server): Promise<void> {
@@ -40,6 +41,11 @@ export async function bareNet (): Promise<Subject> {
     socket.on('data', data => {
       request += data.toString('latin1')
       if (!request.includes('\r\n\r\n')) return
+      if (request.startsWith('GET /ping ')) {
+        request = ''
+        socket.write(PONG)
+        return
+      }
       const from = /\r\nlast-event-id: (\d+)/i.exec(request)
       request = ''
       socket.cork()
