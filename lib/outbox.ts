@@ -86,7 +86,7 @@ export abstract class Outbox implements Visited, StreamOwner {
     this.host = host
     this.#opening = opening
     this.#batch = host.batches.empty
-    this.writtenAt = performance.now()
+    this.writtenAt = Math.floor(performance.now())
   }
 
   /** Gives it the stream that was made with it as the owner. */
@@ -226,9 +226,13 @@ export abstract class Outbox implements Visited, StreamOwner {
     this.onClose()
   }
 
+  /**
+   * Its first bytes are written in the request's own turn, behind what the handler does in it: where many connect at
+   * once, the first have something to read while the next ones' requests are dealt with.
+   */
   onOpen (): void {
     this.ready = true
-    this.host.scheduler.add(this)
+    process.nextTick(() => this.visit(Math.floor(performance.now())))
   }
 
   onDrain (): void {
@@ -249,15 +253,15 @@ export abstract class Outbox implements Visited, StreamOwner {
   }
 
   /** Writes what is next, at most one write's worth: a socket that nobody reads would take 4 MB before it refuses. */
-  visit (): void {
+  visit (now: number): void {
     if (!this.ready) return
     if (!this.#stream.alive) return this.cut()
     try {
       const chunks = this.#next()
-      if (chunks.length > 0) this.#write(chunks)
+      if (chunks.length > 0) this.#write(chunks, now)
       if (!this.ready) return
       if (this.#waits) this.host.scheduler.add(this)
-      else if (this.#ending) this.#end()
+      else if (this.#ending) this.#end(now)
     } catch (error) {
       this.failed(error)
     }
@@ -265,7 +269,7 @@ export abstract class Outbox implements Visited, StreamOwner {
 
   /** Writes until nothing waits or the socket refuses. */
   flush (): void {
-    do this.visit()
+    do this.visit(Math.floor(performance.now()))
     while (this.ready && this.#side !== null)
   }
 
@@ -306,10 +310,10 @@ export abstract class Outbox implements Visited, StreamOwner {
     return []
   }
 
-  #write (chunks: readonly Chunk[]): void {
+  #write (chunks: readonly Chunk[], now: number): void {
     const { host } = this
     this.#beatDue = false
-    this.writtenAt = performance.now()
+    this.writtenAt = now
     for (const chunk of chunks) host.counters.bytesWritten += chunk.size
     if (this.#stream.write(chunks)) {
       this.#settle()
@@ -416,12 +420,12 @@ export abstract class Outbox implements Visited, StreamOwner {
     else sends.splice(0, count)
   }
 
-  #end (): void {
+  #end (now: number): void {
     const farewell = this.#farewell
-    if (farewell !== null) this.#write([farewell])
+    if (farewell !== null) this.#write([farewell], now)
     this.ready = false
     // From here on the last bytes are on their way, and may stall.
-    this.blockedAt = performance.now()
+    this.blockedAt = now
     this.#stream.end()
   }
 }

@@ -4,15 +4,18 @@
 /** How long a slice may hold the event loop, in milliseconds; and where something was published in the turn before. */
 const SLICE = 2
 const SHORT_SLICE = 0.1
-/** Visits between two looks at the clock, less one: a power of two less one. */
-const CLOCK_MASK = 3
+/** Visits between two looks at the clock. A look costs a twentieth of a write, and what it finds is every visit's time. */
+const LOOK = 8
 
 /** What the scheduler visits. */
 export interface Visited {
   /** Whether it is in line: the scheduler's own mark. */
   queued: boolean
-  /** Must not throw. */
-  visit (): void
+  /**
+   * Must not throw.
+   * @param now by `performance.now()`, looked at a few visits ago
+   */
+  visit (now: number): void
 }
 
 export class Scheduler {
@@ -60,13 +63,16 @@ export class Scheduler {
   readonly #slice = (): void => {
     if (this.#at === this.#round.length) this.#beginRound()
     const round = this.#round
-    const end = performance.now() + (this.#published ? SHORT_SLICE : SLICE)
+    let now = performance.now()
+    const end = now + (this.#published ? SHORT_SLICE : SLICE)
     this.#published = false
     while (this.#at < round.length) {
       const visited = round[this.#at++]!
       visited.queued = false
-      visited.visit()
-      if ((this.#at & CLOCK_MASK) === 0 && performance.now() > end) break
+      visited.visit(Math.floor(now))
+      if (this.#at % LOOK !== 0) continue
+      now = performance.now()
+      if (now > end) break
     }
     if (this.#at === round.length) this.#endRound()
     this.#scheduled = false

@@ -160,7 +160,10 @@ export class EventStream {
    * peer's FIN a direct write is reported as a client error, and the response's own buffers for ever.
    */
   get alive (): boolean {
-    if (this.#closed || this.#response.destroyed || this.#connection?.writable === false) return false
+    // A destroyed response has no socket, or a destroyed one.
+    if (this.#socket !== null) return this.#socket.writable
+    if (this.#closed || this.#response.destroyed) return false
+    if (this.#connection !== null) return this.#connection.writable !== false
     return (this.#response as Http2Fields).stream?.destroyed !== true
   }
 
@@ -172,9 +175,10 @@ export class EventStream {
 
   /** False: no more until `onDrain`. */
   write (chunks: readonly Chunk[]): boolean {
+    if (this.#socket !== null) return this.#writeDirect(this.#socket, chunks)
     if (this.#readable !== null) return this.#push(this.#readable, chunks)
     if (!this.#wroteHead) this.#sendHead()
-    if (this.#socket === null) this.#findSocket()
+    this.#findSocket()
     return this.#socket === null ? this.#writeOrdinary(chunks) : this.#writeDirect(this.#socket, chunks)
   }
 
