@@ -1,6 +1,5 @@
 // The hub: fans out what comes from the broker; opens, knows and ends the clients. It must not know of requests and
 // replies.
-import { randomBytes } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import type { FastifyBaseLogger } from 'fastify'
 import type {
@@ -8,6 +7,7 @@ import type {
 } from '../types/index.js'
 import { Batches, Frame } from './batch.js'
 import { Client, type ClientHost } from './client.js'
+import { randomId } from './client-id.js'
 import { Counters } from './counters.js'
 import { DataFormat } from './data.js'
 import { SSE_ERR_CLOSED, SSE_ERR_INVALID_CHANNEL, SSE_ERR_TOO_MANY_CHANNELS, SSE_ERR_TOO_MANY_CLIENTS } from './errors.js'
@@ -251,7 +251,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     if (channels.length > maxChannelsPerClient) throw new SSE_ERR_TOO_MANY_CHANNELS(maxChannelsPerClient)
     const stable = checked.id !== undefined
     if (stable) checkClientId(checked.id)
-    const id = stable ? checked.id as string : randomBytes(16).toString('base64url')
+    const id = stable ? checked.id as string : randomId()
     const names = this.#filter(checked.events)
     const broadcast = checked.broadcast ?? true
     const mode = checked.replay ?? this.options.replay
@@ -274,7 +274,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
         resumes: place >= 0,
         replays,
         replay: replays || place >= 0
-          ? { targets, names, clientId: id, end: this.#position, cursor: Math.max(place, 0), told: -1, aligned: false }
+          ? { targets, names, clientId: id, end: this.#position, cursor: Math.max(place, 0), told: -1 }
           : null
       }
     })

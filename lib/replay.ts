@@ -3,8 +3,11 @@
 import type { History, KeptEvent } from './history.js'
 import { Chunk, MAX_WRITE } from './wire.js'
 
-/** Positions in a block, aligned: the unit of sharing. */
-const BLOCK = 64
+/**
+ * Positions in a block, aligned: the unit of sharing. Who begins in the middle of one shares its rest with those who
+ * begin there as well. Larger ones are fewer to look up and to write, and more to make for a beginning of one's own.
+ */
+const BLOCK = 256
 const MAX_CACHE_BYTES = 16 * 1024 * 1024
 /** What a block takes in the cache beside its bytes and its key. */
 const BLOCK_OVERHEAD = 400
@@ -22,8 +25,6 @@ export interface Replay {
   cursor: number
   /** The history's tick up to which the client knows of losses. */
   told: number
-  /** Whether the cursor is where others come by as well, so that the next block is worth keeping. */
-  aligned: boolean
 }
 
 export interface Page {
@@ -37,7 +38,9 @@ interface Block {
   /** `null` where nothing in it is for the client. */
   readonly chunk: Chunk | null
   readonly count: number
-  /** The position that it reaches. */
+  /** The position up to which it was to go: a block's end, or the present when it was made. */
+  readonly end: number
+  /** The position that it reaches: less where it is full before. */
   readonly to: number
   /** The history's tick when it was made. */
   readonly tick: number
@@ -89,10 +92,7 @@ export class Replays {
         break
       }
       const begin = first - 1 - (first - 1) % BLOCK
-      if (begin >= replay.cursor) {
-        replay.cursor = begin
-        replay.aligned = true
-      }
+      if (begin >= replay.cursor) replay.cursor = begin
       const block = this.#block(replay, targets, key, begin + BLOCK)
       if (block.chunk !== null) {
         // Within a page the first block goes in whatever its size, so that every page gets on.
@@ -107,30 +107,29 @@ export class Replays {
   }
 
   #block (replay: Replay, targets: readonly string[], key: string, blockEnd: number): Block {
-    // Only finished blocks are shared: one that the present cuts off would be another for every client.
-    const shared = replay.aligned && blockEnd <= replay.end
-    if (!shared) return this.#build(replay, targets, Math.min(blockEnd, replay.end)).block
+    const end = Math.min(blockEnd, replay.end)
     const blockKey = `${replay.cursor} ${key}`
     const known = this.#blocks.get(blockKey)
     if (known !== undefined) {
       this.#forget(blockKey, known)
-      // What history has let go of since may have been in it.
-      if (!this.#history.lost(targets, replay.cursor, known.tick)) {
+      // One that the present cut off serves those who came with it. What history has let go of since may have been in it.
+      if (known.end === end && !this.#history.lost(targets, replay.cursor, known.tick)) {
         this.#keep(blockKey, known)
         return known
       }
     }
-    const { block, personal } = this.#build(replay, targets, blockEnd)
+    const { block, personal } = this.#build(replay, targets, end)
     if (!personal) this.#keep(blockKey, block)
     return block
   }
 
-  #build (replay: Replay, targets: readonly string[], to: number): { block: Block, personal: boolean } {
+  #build (replay: Replay, targets: readonly string[], end: number): { block: Block, personal: boolean } {
+    let to = end
     let text = ''
     let size = 0
     let count = 0
     let personal = false
-    for (const event of this.#history.range(targets, replay.cursor, to)) {
+    for (const event of this.#history.range(targets, replay.cursor, end)) {
       if (event.except !== '') personal = true
       if (!isFor(replay, event)) continue
       if (size > 0 && size + event.size > MAX_WRITE) {
@@ -141,7 +140,7 @@ export class Replays {
       size += event.size
       count++
     }
-    return { block: { chunk: size === 0 ? null : Chunk.lasting(text, size), count, to, tick: this.#history.tick }, personal }
+    return { block: { chunk: size === 0 ? null : Chunk.lasting(text, size), count, end, to, tick: this.#history.tick }, personal }
   }
 
   #keep (key: string, block: Block): void {

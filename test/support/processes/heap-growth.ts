@@ -49,7 +49,7 @@ function growthOfReplays (): { cap: number, growth: number, counted: number } {
   const history = new History({ size: 1_000_000, maxAge: Infinity, maxBytes: Infinity })
   const replays = new Replays(history, 4 * CAP)
   const replayOf = (target: string, end: number): Replay =>
-    ({ targets: [target], names: null, clientId: 'client', end, cursor: 0, told: -1, aligned: false })
+    ({ targets: [target], names: null, clientId: 'client', end, cursor: 0, told: -1 })
   let position = 0
   const add = (target: string, text: string): void => {
     // As in the hub, this makes the text one piece: it must not become one while its growth would be measured.
