@@ -43,17 +43,16 @@ export interface Single {
 /** Each event only when every socket's write of the one before was accepted by the kernel, and nothing is queued. */
 export async function single (subject: Subject, sockets: ReadonlySet<Socket>, { milliseconds, size }: Single): Promise<Published> {
   const all = [...sockets]
-  const before = new Array<number>(all.length)
+  const written = all.map(socket => socket.bytesWritten)
   const startedAt = now()
   const end = startedAt + milliseconds * 1000
   let last = 0
   do {
-    for (let index = 0; index < all.length; index++) before[index] = all[index]!.bytesWritten
     last++
     await subject.publish('all', payloadOf(last, size))
     for (let index = 0; index < all.length;) {
-      const socket = all[index]!
-      if (socket.writableLength === 0 && socket.bytesWritten > before[index]!) index++
+      const { writableLength, bytesWritten } = all[index]!
+      if (writableLength === 0 && bytesWritten > written[index]!) written[index++] = bytesWritten
       else await setImmediate()
     }
   } while (now() < end)

@@ -213,7 +213,7 @@ const methods = {
         await client.connected
         client.request('/events', null)
         await client.opened
-        client.leave()
+        client.socket.destroy()
         opened++
       }
     }))])
@@ -224,6 +224,7 @@ const methods = {
   close (): void {
     for (const client of clients) client.leave()
     clients = []
+    goal = Infinity
   }
 }
 
