@@ -52,7 +52,7 @@ async function resident (): Promise<number> {
 }
 
 export async function channelCost ({ count, publishes, size }: Channels): Promise<ChannelCost> {
-  const hub = new Hub(hubOptions({ historySize: 0 }), log as never)
+  const hub = new Hub(hubOptions({}), log as never)
   await hub.start()
   const before = await resident()
   const sinks: Sink[] = []

@@ -56,8 +56,9 @@ async function runScenario (scenario: Scenario, label: string): Promise<Row[]> {
     }
   }
   for (let round = 1; round <= rounds; round++) {
-    if (scenario.together === true) await Promise.all(subjects.map(subject => once(subject, round)))
-    else for (const subject of subjects) await once(subject, round)
+    const present = subjects.filter(subject => round === 1 || scenario.once?.includes(subject) !== true)
+    if (scenario.together === true) await Promise.all(present.map(subject => once(subject, round)))
+    else for (const subject of present) await once(subject, round)
   }
   return rowsOf(scenario, runs)
 }

@@ -34,7 +34,7 @@ export const fanout: readonly Scenario[] = [
   scenario('10,000 clients in one channel, one publish a turn', { clients: 10_000, perTurn: 1 }, [
     { name: 'fanout-10k', ...delivered, atLeast: 20 },
     { name: 'peak', figure: 'peak', unit: 'MiB at most', versus: 'peers', atMost: 0.5 }
-  ]),
+  ], ['node:http']),
   scenario('1,000 clients in one channel, 10 publishes a turn', { clients: 1000, perTurn: 10 },
     [{ name: 'burst', ...delivered, atLeast: 14 }], ['better-sse (batched by hand)']),
   ...[1, 16, 100].map(perTurn => scenario(

@@ -19,6 +19,8 @@ export interface Goal {
 export interface Scenario {
   readonly title: string
   readonly subjects: readonly SubjectName[]
+  /** Who runs in the first round alone: for the record, where no goal asks for more. */
+  readonly once?: readonly SubjectName[]
   /** Whether all subjects' runs may be at the same time: where no time is measured. */
   readonly together?: boolean
   run (bench: Bench, subject: SubjectName): Promise<Figures>

@@ -1,6 +1,6 @@
 // A few clients that never read, among many that do.
 import type { Bench } from '../bench.js'
-import type { SubjectName } from '../subjects/index.js'
+import { PEERS, type SubjectName } from '../subjects/index.js'
 import type { SSEPluginOptions } from '../../../types/index.js'
 import { ALL, type Scenario } from './scenario.js'
 
@@ -24,6 +24,7 @@ async function run (bench: Bench, subject: SubjectName, hub: SSEPluginOptions, s
 export const slow: Scenario = {
   title: '20 MB in 10 KB events to 1,000 clients, 50 of which never read',
   subjects: ALL,
+  once: PEERS,
   async run (bench, subject) {
     const without = await run(bench, subject, {}, 0)
     const disconnect = await run(bench, subject, { slowClient: 'disconnect' }, STUCK)
