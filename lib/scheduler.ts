@@ -1,10 +1,10 @@
 // Gives every client that has something waiting its turn, without holding the event loop. It must not know what a
 // visit does.
 
-/** How long a slice may hold the event loop, in milliseconds; and where something was published in the turn before. */
+/** How long a slice may hold the event loop, in milliseconds, and how short it may be cut. */
 const SLICE = 2
 const SHORT_SLICE = 0.1
-/** Visits between two looks at the clock. A look costs a twentieth of a write, and what it finds is every visit's time. */
+/** Visits between two looks at the clock, which finds the visits' time as well. */
 const LOOK = 8
 
 /** What the scheduler visits. */
@@ -13,7 +13,7 @@ export interface Visited {
   queued: boolean
   /**
    * Must not throw.
-   * @param now by `performance.now()`, looked at a few visits ago
+   * @param now by `performance.now()` a few visits ago, in whole milliseconds
    */
   visit (now: number): void
 }
@@ -26,7 +26,9 @@ export class Scheduler {
   #at = 0
   #next: Visited[] = []
   #scheduled = false
+  /** Whether something was published since the last slice, and when that ended. */
   #published = false
+  #endedAt = 0
   /** Called at the end of the present round, and of the next one. */
   #roundWaiters: Array<() => void> = []
   #nextWaiters: Array<() => void> = []
@@ -58,13 +60,14 @@ export class Scheduler {
   }
 
   // A slice ends after a time, not after a count: other requests are served in between, and what is published
-  // meanwhile joins the batches of those who still wait. While every turn brings something, slices are short, so that
-  // more turns come before the same writes: the busier the hub, the fewer writes per event.
+  // meanwhile joins the batches of those who still wait. While every turn brings something, a slice takes no longer than
+  // the turn's other work did, so that more turns come before the same writes: the busier the hub, the fewer writes per
+  // event.
   readonly #slice = (): void => {
     if (this.#at === this.#round.length) this.#beginRound()
     const round = this.#round
     let now = performance.now()
-    const end = now + (this.#published ? SHORT_SLICE : SLICE)
+    const end = now + (this.#published ? Math.min(SLICE, Math.max(SHORT_SLICE, now - this.#endedAt)) : SLICE)
     this.#published = false
     while (this.#at < round.length) {
       const visited = round[this.#at++]!
@@ -74,6 +77,7 @@ export class Scheduler {
       now = performance.now()
       if (now > end) break
     }
+    this.#endedAt = now
     if (this.#at === round.length) this.#endRound()
     this.#scheduled = false
     if (this.#at < round.length || this.#next.length > 0 || this.#nextWaiters.length > 0) this.#schedule()

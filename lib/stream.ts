@@ -281,6 +281,7 @@ export class EventStream {
 
   #writeDirect (socket: Socket, chunks: readonly Chunk[]): boolean {
     let taken = true
+    // Prepared bytes, past the response, which would write a chunk's head, bytes and end as three buffers, a tick later.
     if (chunks.length === 1) {
       taken = socket.write(chunks[0]!.framed)
     } else {
