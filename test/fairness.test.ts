@@ -150,3 +150,39 @@ t.test('a round that takes long is cut into slices, with turns of the event loop
   await scheduler.settled()
   t.same(log.slice(100), ['late'])
 })
+
+/**
+ * How many of many are visited in one turn, each visit taking a twentieth of a millisecond of a clock that only they move.
+ * @param before is called in the turn, and may move the clock by so many milliseconds
+ */
+async function visitsOfOneTurn (t: Test, before: (scheduler: Scheduler, pass: (milliseconds: number) => void) => void): Promise<number> {
+  let now = 1000
+  const pass = (milliseconds: number): void => { now += milliseconds }
+  t.intercept(performance, 'now', { value: () => now })
+  const scheduler = new Scheduler()
+  const log: string[] = []
+  const add = (): void => scheduler.add(new Visitor('visit', log, () => pass(0.05)))
+  add()
+  // A slice has just ended.
+  await scheduler.settled()
+  for (let n = 0; n < 200; n++) add()
+  before(scheduler, pass)
+  await new Promise(resolve => setImmediate(resolve))
+  return log.length - 1
+}
+
+t.test('a slice ends after 2 ms; where something was published in the turn before, it leaves room for the next turn', async t => {
+  t.equal(await visitsOfOneTurn(t, () => {}), 48, 'the clock is looked at every 8 visits')
+  t.equal(await visitsOfOneTurn(t, scheduler => scheduler.published()), 8)
+})
+
+t.test('a slice is as long as the turn\'s other work, up to its usual length', async t => {
+  t.equal(await visitsOfOneTurn(t, (scheduler, pass) => {
+    scheduler.published()
+    pass(1)
+  }), 24)
+  t.equal(await visitsOfOneTurn(t, (scheduler, pass) => {
+    scheduler.published()
+    pass(50)
+  }), 48)
+})
