@@ -3,11 +3,10 @@
 import type { History, KeptEvent } from './history.js'
 import { Chunk, MAX_WRITE } from './wire.js'
 
-/**
- * Positions in a block, aligned: the unit of sharing. Who begins in the middle of one shares its rest with those who
- * begin there as well. Larger ones are fewer to look up and to write, and more to make for a beginning of one's own.
- */
+/** Positions in a block, aligned: the unit of sharing. Large ones are few to look up and to write. */
 const BLOCK = 256
+/** Who begins inside a block is brought to its end by smaller ones, the first of which few others begin with. */
+const SMALL_BLOCK = 64
 const MAX_CACHE_BYTES = 16 * 1024 * 1024
 /** What a block takes in the cache beside its bytes and its key. */
 const BLOCK_OVERHEAD = 400
@@ -93,7 +92,7 @@ export class Replays {
       }
       const begin = first - 1 - (first - 1) % BLOCK
       if (begin >= replay.cursor) replay.cursor = begin
-      const block = this.#block(replay, targets, key, begin + BLOCK)
+      const block = this.#block(replay, targets, key, blockEnd(replay.cursor))
       if (block.chunk !== null) {
         // Within a page the first block goes in whatever its size, so that every page gets on.
         if (size > 0 && size + block.chunk.size > MAX_WRITE) break
@@ -106,8 +105,8 @@ export class Replays {
     return { chunks, count }
   }
 
-  #block (replay: Replay, targets: readonly string[], key: string, blockEnd: number): Block {
-    const end = Math.min(blockEnd, replay.end)
+  #block (replay: Replay, targets: readonly string[], key: string, to: number): Block {
+    const end = Math.min(to, replay.end)
     const blockKey = `${replay.cursor} ${key}`
     const known = this.#blocks.get(blockKey)
     if (known !== undefined) {
@@ -156,6 +155,13 @@ export class Replays {
     this.#blocks.delete(key)
     this.#bytes -= cost(key, block)
   }
+}
+
+/** Where a block that begins at a position ends: the larger it is, the fewer begin in it. */
+function blockEnd (begin: number): number {
+  let size = BLOCK
+  while (size > SMALL_BLOCK && begin % size !== 0) size /= 2
+  return begin - begin % size + size
 }
 
 /** What two replays must have in common to share blocks. */

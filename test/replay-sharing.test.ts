@@ -78,16 +78,17 @@ t.test('replays of the same share their bytes, those of the last block until som
   t.strictSame(past.text({ end: 2 * BLOCK + 10 }), textOf(first), 'a client that came before gets what there was when it came')
 })
 
-t.test('a replay that begins inside a block shares from the next one on', async t => {
+t.test('a replay that begins inside a block shares ever larger parts of it, and then whole ones', async t => {
   const past = new Past()
   past.addMany(3 * BLOCK)
   const whole = past.chunks()
-  const [part, ...rest] = past.chunks({ cursor: 10 })
-  t.notOk(whole.includes(part!))
-  t.equal(past.chunks({ cursor: 10 })[0], part, 'its own part with those who begin there too')
-  t.strictSame(rest, whole.slice(1))
-  t.strictSame(shared(rest, whole.slice(1)), [true, true])
-  t.strictSame(shared(past.chunks({ cursor: BLOCK }), whole.slice(1)), [true, true], 'one that begins where a block does shares it')
+  const one = past.chunks({ cursor: 10 })
+  t.strictSame(shared(one.slice(-2), whole.slice(-2)), [true, true])
+  t.equal(one.length, 5, 'to 64, 128, 256, 512 and 768')
+  t.strictSame(shared(one, past.chunks({ cursor: 20 })), [false, true, true, true, true])
+  t.strictSame(shared(one, past.chunks({ cursor: 10 })), [true, true, true, true, true], 'all of it with those who begin there too')
+  t.strictSame(shared(past.chunks({ cursor: BLOCK }), whole.slice(1)), [true, true])
+  t.equal(textOf(one), textOf(whole).slice(textOf(whole).indexOf('event: tick\ndata: 11 ')))
 })
 
 t.test('clients of other ids share, as long as nothing is kept for their ids', async t => {
