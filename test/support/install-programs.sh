@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Programs that tests start, installed where they are missing and can be: by root, with apt-get. A test whose program is
+# not there says so and is skipped; with CI set it fails.
+set -euo pipefail
+
+missing=()
+for program in openssl curl chromium; do command -v "$program" > /dev/null || missing+=("$program"); done
+[ "${#missing[@]}" -eq 0 ] && exit 0
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get > /dev/null; then
+  echo "not installed, and can't be by this user: ${missing[*]}"
+  exit 0
+fi
+echo "installing ${missing[*]}"
+apt-get update -qq
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" > /dev/null
