@@ -10,14 +10,17 @@ export interface ServerProcess {
   readonly address: string
 }
 
-/** Starts a program on a free port and waits for the address in its output. It is killed when the test ends. */
-export async function startServer (t: Test, file: string): Promise<ServerProcess> {
-  const child = spawnProgram(t, file, { env: { PORT: '0' } })
+/**
+ * Starts a program, on a free port if `env` names none, and waits for the address in its output. It is killed when the
+ * test ends.
+ */
+export async function startServer (t: Test, file: string, env: Record<string, string> = {}): Promise<ServerProcess> {
+  const child = spawnProgram(t, file, { env: { PORT: '0', ...env } })
   let output = ''
   const address = new Promise<string>((resolve, reject) => {
     const read = (part: string): void => {
       output += part
-      const found = /http:\/\/(?:127\.0\.0\.1|localhost|\[::1\]):\d+/.exec(output)
+      const found = /https?:\/\/(?:127\.0\.0\.1|localhost|\[::1\]):\d+/.exec(output)
       if (found !== null) resolve(found[0])
     }
     child.stdout.on('data', read)

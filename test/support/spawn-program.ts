@@ -22,7 +22,7 @@ export function spawnProgram (t: Test, file: string, { args = [], nodeArgs = [],
     env: { ...process.env, ...env, _TAPJS_PROCESSINFO_COVERAGE_: '0' },
     stdio: ['ignore', 'pipe', 'pipe'],
     // Far beyond what any takes: one that hangs fails its test instead of holding it up.
-    timeout: 60_000
+    timeout: 110_000
   })
   child.stdout.setEncoding('utf8')
   child.stderr.setEncoding('utf8')

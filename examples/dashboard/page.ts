@@ -1,0 +1,97 @@
+import type { Static } from '@sinclair/typebox'
+import Plot from 'uplot'
+import 'uplot/dist/uPlot.min.css'
+import { connect } from '../connect.js'
+import { element } from '../element.js'
+import type { events } from './server.js'
+
+type Metrics = Static<typeof events.metrics>
+
+const state = element('state', HTMLSpanElement)
+const answer = element('answer', HTMLSpanElement)
+
+/** What the server keeps, and what the charts show. */
+const SHOWN = 120
+const samples: Metrics[] = []
+
+const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
+const short = new Intl.NumberFormat('en', { maximumFractionDigits: 2 })
+const bytes = new Intl.NumberFormat('en', { style: 'unit', unit: 'byte', notation: 'compact', unitDisplay: 'narrow', maximumFractionDigits: 1 })
+const percent = new Intl.NumberFormat('en', { style: 'percent', maximumFractionDigits: 0 })
+
+const charts = [
+  chart('cpu', percent, ({ cpu }) => cpu.process),
+  chart('memory', bytes, ({ memory }) => memory.resident),
+  chart('requests', short, ({ requests }) => requests.perSecond)
+]
+
+function chart (id: string, format: Intl.NumberFormat, value: (metrics: Metrics) => number): () => void {
+  const box = element(id, HTMLDivElement)
+  // Asked at each drawing, so that it follows a change between light and dark.
+  const colourOf = (of: HTMLElement) => (): string => getComputedStyle(of).color
+  const axis = { stroke: colourOf(document.body), grid: { stroke: () => 'rgb(128 128 128 / .2)', width: 1 }, ticks: { show: false } }
+  const plot = new Plot({
+    width: box.clientWidth,
+    height: 190,
+    legend: { show: false },
+    cursor: { drag: { x: false, y: false } },
+    scales: { y: { range: (_plot, _least, most) => [0, Math.max(most * 1.1, 0.1)] } },
+    axes: [axis, { ...axis, size: 62, values: (_plot, ticks) => ticks.map(tick => format.format(tick)) }],
+    series: [{}, { stroke: colourOf(box), width: 2, points: { show: false } }]
+  }, [[], []], box)
+  new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: 190 })).observe(box)
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => plot.redraw(false, true))
+  return () => plot.setData([samples.map(({ time }) => time), samples.map(value)])
+}
+
+const write = (id: string, text: string): void => { element(id, HTMLElement).textContent = text }
+
+let drawing = 0
+
+connect<typeof events>('/dashboard/stream', {
+  onOpen ({ recovered }) {
+    if (!recovered) samples.length = 0
+  },
+  on: {
+    metrics (metrics) {
+      samples.push(metrics)
+      if (samples.length > SHOWN) samples.shift()
+      // Two minutes of history come in one piece: one drawing for all of it.
+      cancelAnimationFrame(drawing)
+      drawing = requestAnimationFrame(draw)
+    }
+  },
+  onState (now) {
+    state.textContent = now
+    state.dataset.state = now
+  }
+})
+
+function draw (): void {
+  for (const redraw of charts) redraw()
+  const { time, cpu, memory, requests, hub } = samples.at(-1)!
+  write('span', whole.format(time - samples[0]!.time))
+  write('clients', whole.format(hub.clients))
+  write('deliveries', whole.format(hub.deliveriesPerSecond))
+  write('bytes', bytes.format(hub.bytesPerSecond))
+  write('buffered', bytes.format(hub.bufferedBytes))
+  write('slow', whole.format(hub.slowDisconnects))
+  write('cpu-now', percent.format(cpu.process))
+  write('memory-now', bytes.format(memory.resident))
+  write('requests-now', `${short.format(requests.perSecond)} a second`)
+  write('load', short.format(cpu.load))
+  write('cores', whole.format(cpu.cores))
+  write('used', bytes.format(memory.used))
+  write('available', bytes.format(memory.available))
+  write('total', whole.format(requests.total))
+  write('failed', whole.format(requests.failed))
+}
+
+async function streams (method: 'POST' | 'DELETE'): Promise<void> {
+  const response = await fetch('/dashboard/streams', { method })
+  const { streams } = await response.json() as { streams: number }
+  answer.textContent = `${whole.format(streams)} further streams`
+}
+
+element('more', HTMLButtonElement).addEventListener('click', () => streams('POST'))
+element('fewer', HTMLButtonElement).addEventListener('click', () => streams('DELETE'))

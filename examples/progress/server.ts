@@ -1,0 +1,102 @@
+// Jobs that take a while, and pages that follow them.
+import { createHash, randomUUID } from 'node:crypto'
+import { readdir, readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type, type Static } from '@sinclair/typebox'
+import sse from 'fastify-sse-hub'
+
+export const events = {
+  progress: Type.Object({
+    files: Type.Integer(), filesDone: Type.Integer(), bytes: Type.Integer(), bytesDone: Type.Integer(), file: Type.String()
+  }),
+  complete: Type.Object({ files: Type.Integer(), bytes: Type.Integer(), seconds: Type.Number(), digest: Type.String() }),
+  failed: Type.Object({ message: Type.String() })
+}
+
+// Never a path that comes from outside: a name, and what it stands for.
+const folders = {
+  dependencies: fileURLToPath(new URL('../../node_modules', import.meta.url)),
+  library: fileURLToPath(new URL('../../lib', import.meta.url))
+}
+const Folder = Type.Union([Type.Literal('dependencies'), Type.Literal('library')])
+
+interface Job {
+  readonly id: string
+  readonly folder: Static<typeof Folder>
+  state: 'running' | 'complete' | 'failed'
+}
+
+/** Milliseconds between two events of a job: more often, nobody sees. */
+const PERIOD = 100
+const REMEMBERED = 100
+
+const progress: FastifyPluginAsyncTypebox = async app => {
+  // A job's newest event says all about it, so one is kept. Whoever opens the page in the middle gets it at once, and
+  // who was away when the job ended gets the end.
+  await app.register(sse, { events, historySize: 1 })
+
+  const jobs = new Map<string, Job>()
+  const closing = new AbortController()
+  app.addHook('preClose', async () => closing.abort())
+
+  app.post('/jobs', { schema: { body: Type.Object({ folder: Folder }) } }, async (request, reply) => {
+    const job: Job = { id: randomUUID(), folder: request.body.folder, state: 'running' }
+    jobs.set(job.id, job)
+    if (jobs.size > REMEMBERED) jobs.delete(jobs.keys().next().value!)
+    // Not awaited: the answer says that it has begun.
+    run(job).then(
+      async result => {
+        job.state = 'complete'
+        await app.sse.toChannel(job.id, 'complete', result)
+      },
+      async (error: Error) => {
+        job.state = 'failed'
+        app.log.error(error, 'a job failed')
+        await app.sse.toChannel(job.id, 'failed', { message: 'The files could not be read' })
+      })
+    return reply.code(202).send(job)
+  })
+
+  app.get('/jobs', async () => [...jobs.values()])
+
+  app.get('/jobs/:id/stream', { schema: { params: Type.Object({ id: Type.String() }) } }, async (request, reply) => {
+    const { id } = request.params
+    if (!jobs.has(id)) return reply.code(404).send({ message: 'There is no such job' })
+    reply.sse(id, { broadcast: false })
+  })
+
+  async function run ({ id, folder }: Job): Promise<Static<typeof events.complete>> {
+    const startedAt = performance.now()
+    const { signal } = closing
+    const entries = await readdir(folders[folder], { recursive: true, withFileTypes: true })
+    const files: Array<{ path: string, size: number }> = []
+    let bytes = 0
+    for (const entry of entries) {
+      if (!entry.isFile()) continue
+      const path = join(entry.parentPath, entry.name)
+      const { size } = await stat(path)
+      files.push({ path, size })
+      bytes += size
+    }
+
+    const all = createHash('sha256')
+    let filesDone = 0
+    let bytesDone = 0
+    let toldAt = -Infinity
+    for (const { path, size } of files) {
+      const now = performance.now()
+      if (now - toldAt >= PERIOD) {
+        toldAt = now
+        app.sse.toChannel(id, 'progress', { files: files.length, filesDone, bytes, bytesDone, file: path.slice(folders[folder].length + 1) })
+      }
+      all.update(await readFile(path, { signal }))
+      filesDone++
+      bytesDone += size
+    }
+    return { files: files.length, bytes, seconds: (performance.now() - startedAt) / 1000, digest: all.digest('hex') }
+  }
+}
+
+export default progress

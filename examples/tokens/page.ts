@@ -1,0 +1,58 @@
+import { EventSourceParserStream } from 'eventsource-parser/stream'
+import type { Static } from '@sinclair/typebox'
+import { element } from '../element.js'
+import type { events } from './server.js'
+
+const ask = element('ask', HTMLFormElement)
+const send = element('send', HTMLButtonElement)
+const stop = element('stop', HTMLButtonElement)
+const answer = element('answer', HTMLParagraphElement)
+const state = element('state', HTMLParagraphElement)
+
+let reading = new AbortController()
+
+ask.addEventListener('submit', async event => {
+  event.preventDefault()
+  reading = new AbortController()
+  const { signal } = reading
+  answer.textContent = ''
+  state.textContent = ''
+  setBusy(true)
+  try {
+    const response = await fetch('/tokens/answer', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', accept: 'text/event-stream' },
+      body: JSON.stringify(Object.fromEntries(new FormData(ask))),
+      signal
+    })
+    if (!response.ok) throw new Error(`The server answered ${response.status}`)
+    const stream = response.body!.pipeThrough(new TextDecoderStream()).pipeThrough(new EventSourceParserStream())
+    const reader = stream.getReader()
+    for (let next = await reader.read(); !next.done; next = await reader.read()) {
+      const { event: name, data } = next.value
+      if (name === 'token') answer.append(JSON.parse(data) as Static<typeof events.token>)
+      if (name === 'done') state.textContent = `${(JSON.parse(data) as Static<typeof events.done>).words} words.`
+    }
+  } catch (error) {
+    state.textContent = signal.aborted ? await stopped() : (error as Error).message
+  }
+  setBusy(false)
+})
+
+stop.addEventListener('click', () => reading.abort())
+
+function setBusy (busy: boolean): void {
+  const focused = document.activeElement
+  send.disabled = busy
+  stop.disabled = !busy
+  // A screen reader waits with reading aloud until it is all there.
+  answer.setAttribute('aria-busy', String(busy))
+  // Where the focus is on the button that can't be pressed any more, it goes to the other one.
+  if (focused === (busy ? send : stop)) (busy ? stop : send).focus()
+}
+
+/** Asks the server whether it noticed. */
+async function stopped (): Promise<string> {
+  const { answers } = await (await fetch('/tokens/making')).json() as { answers: number }
+  return `Stopped. The server is making ${answers} ${answers === 1 ? 'answer' : 'answers'} now.`
+}

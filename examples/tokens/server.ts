@@ -1,0 +1,65 @@
+// An answer that is sent while it is made, in the response to a POST.
+import { readFile } from 'node:fs/promises'
+import { setTimeout as wait } from 'node:timers/promises'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from '@sinclair/typebox'
+import sse from 'fastify-sse-hub'
+
+export const events = {
+  token: Type.String(),
+  done: Type.Object({ words: Type.Integer() })
+}
+
+/** Milliseconds for a word: about as fast as one reads. */
+const PACE = 40
+
+const tokens: FastifyPluginAsyncTypebox = async app => {
+  await app.register(sse, { events })
+
+  // Where an application would ask a language model, the README answers: with the paragraph that shares most words with
+  // the question.
+  const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8')
+  const paragraphs = readme.split(/\n{2,}/).filter(text => /^[A-Z]/.test(text)).map(text => text.replaceAll('\n', ' '))
+  const wordsOf = (text: string): Set<string> => new Set(text.toLowerCase().match(/[a-z]{4,}/g))
+
+  function find (question: string): string {
+    const asked = wordsOf(question)
+    const shared = (paragraph: string): number => [...wordsOf(paragraph)].filter(word => asked.has(word)).length
+    return paragraphs.reduce((best, paragraph) => shared(paragraph) > shared(best) ? paragraph : best)
+  }
+
+  /** Every answer in the making, and how many words it has so far. */
+  const making = new Map<string, number>()
+
+  async function * words (id: string, text: string, signal: AbortSignal): AsyncGenerator<string> {
+    try {
+      for (const word of text.match(/\S+\s*/g) ?? []) {
+        // Rejects when the reader leaves: what waits for something is told by the signal.
+        await wait(PACE, undefined, { signal })
+        making.set(id, making.get(id)! + 1)
+        yield word
+      }
+    } finally {
+      making.delete(id)
+    }
+  }
+
+  // `EventSource` can only GET; a page reads this one with `fetch`. It belongs to one reader: no channel, no broadcasts,
+  // and nothing to resume.
+  app.post('/answer', {
+    schema: { body: Type.Object({ question: Type.String({ minLength: 1, maxLength: 500 }) }) }
+  }, async (request, reply) => {
+    const text = find(request.body.question)
+    const client = reply.sse([], { broadcast: false, replay: 'none', retry: null })
+    making.set(client.id, 0)
+    const whole = await client.stream(words(client.id, text, client.signal), { event: 'token' })
+    // False where the reader left first.
+    if (whole) await client.send('done', { words: text.match(/\S+/g)!.length })
+    client.close()
+  })
+
+  // For the page, which shows that the making stops.
+  app.get('/making', async () => ({ answers: making.size }))
+}
+
+export default tokens

@@ -1,0 +1,91 @@
+import t from 'tap'
+import { open, photograph, shows, Visitors, withoutBrowser } from './support/browser.js'
+import { startServer } from './support/server-process.js'
+import type { BrowserContext, Page } from 'playwright-core'
+
+t.test('the chat, in a browser', { skip: withoutBrowser }, async t => {
+  const [{ address }, visitors] = await Promise.all([startServer(t, 'examples/server.ts'), Visitors.come(t)])
+
+  async function enter (context: BrowserContext, user: string, room = 'lobby'): Promise<Page> {
+    const page = await open(context, `${address}/chat`)
+    await page.fill('#enter [name=user]', user)
+    await page.fill('#enter [name=room]', room)
+    await page.keyboard.press('Enter')
+    await shows(page, '#state', 'open')
+    return page
+  }
+  async function say (page: Page, text: string): Promise<void> {
+    await page.fill('#say [name=text]', text)
+    await page.keyboard.press('Enter')
+    await shows(page, '#messages .own', text)
+  }
+  const said = (page: Page): Promise<string[]> => page.locator('#messages li:not(.notice)').allTextContents()
+  const online = (page: Page): Promise<string[]> => page.locator('#users li').allTextContents()
+
+  const ada = await enter(await visitors.visitor(), 'ada')
+  await say(ada, 'anyone here?')
+  const bob = await enter(await visitors.visitor(), 'bob')
+
+  await t.test('shows who enters what was said, and everybody who is there', async t => {
+    await shows(bob, '#messages', 'anyone here?')
+    await shows(ada, '#messages .notice', 'bob is here')
+    for (const page of [ada, bob]) {
+      await shows(page, '#users', 'bob')
+      t.same(await online(page), ['ada', 'bob'])
+    }
+    const response = await fetch(`${address}/chat/rooms/lobby/users`)
+    t.same(await response.json(), { users: ['ada', 'bob'] })
+  })
+
+  await t.test('brings a message to the others, and shows it to its author once', async t => {
+    await say(bob, 'me')
+    await shows(ada, '#messages', 'me')
+    await say(ada, 'so there are two')
+    await shows(bob, '#messages', 'so there are two')
+    for (const page of [ada, bob]) t.same(await said(page), ['adaanyone here?', 'bobme', 'adaso there are two'])
+    await photograph(t, ada, 'chat')
+  })
+
+  await t.test('keeps rooms apart', async t => {
+    const carol = await enter(await visitors.visitor(), 'carol', 'a room/with ä slash')
+    await say(carol, 'nobody here')
+    t.same(await said(carol), ['carolnobody here'])
+    t.same(await online(ada), ['ada', 'bob'])
+    await carol.context().close()
+  })
+
+  await t.test('loses nothing while the stream is cut', async t => {
+    await say(bob, 'I am going through a tunnel')
+    await bob.click('#cut')
+    await shows(bob, '#state', 'closed')
+    await shows(ada, '#messages .notice', 'bob left')
+    t.same(await online(ada), ['ada'])
+    for (const text of ['one', 'two', 'three']) await say(ada, text)
+    t.notMatch(await said(bob), ['adathree'])
+    await bob.click('#cut')
+    await shows(bob, '#recovery', 'Back, and nothing was lost. Missed and delivered: 3.')
+    t.same(await said(bob), ['adaanyone here?', 'bobme', 'adaso there are two', 'bobI am going through a tunnel', 'adaone', 'adatwo', 'adathree'])
+    await say(bob, 'back')
+    await shows(ada, '#messages', 'back')
+    t.same(await said(ada), await said(bob))
+  })
+
+  await t.test('says so where a stream is cut and one speaks', async () => {
+    await bob.click('#cut')
+    await shows(ada, '#messages .notice >> nth=-1', 'bob left')
+    await bob.fill('#say [name=text]', 'hello?')
+    await bob.keyboard.press('Enter')
+    await shows(bob, '#problem', 'Your stream is not open')
+    await bob.click('#cut')
+    await shows(bob, '#state', 'open')
+  })
+
+  await t.test('tells when somebody leaves', async t => {
+    await bob.context().close()
+    await shows(ada, '#users', /^ada$/)
+    t.same(await online(ada), ['ada'])
+  })
+
+  // The browser notes the refused message of before.
+  t.same(visitors.errors.filter(error => !error.includes('409')), [])
+})

@@ -1,0 +1,72 @@
+import t from 'tap'
+import { open, photograph, shows, until, Visitors, withoutBrowser } from './support/browser.js'
+import { startServer } from './support/server-process.js'
+import { TcpProxy } from './support/tcp-proxy.js'
+import type { Page } from 'playwright-core'
+
+t.test('the progress example, in a browser', { skip: withoutBrowser }, async t => {
+  const [{ address }, visitors] = await Promise.all([startServer(t, 'examples/server.ts'), Visitors.come(t)])
+  const visitor = await visitors.visitor()
+
+  const stateOf = async (id: string): Promise<string | undefined> => {
+    const jobs = await (await fetch(`${address}/progress/jobs`)).json() as Array<{ id: string, state: string }>
+    return jobs.find(job => job.id === id)?.state
+  }
+  const done = (page: Page): Promise<number> => page.evaluate('document.getElementById("bar").value')
+
+  const network = await TcpProxy.start(t, address)
+  const [page, later, away] = await Promise.all([open(visitor, `${address}/progress`), visitor.newPage(), visitor.newPage()])
+
+  await t.test('shows pages that open in the middle where the job stands', async t => {
+    // A job that is over before all pages are there is no use: then with another one.
+    for (let id = '', running = false; !running; running = await stateOf(id) === 'running') {
+      const answer = page.waitForResponse(response => response.request().method() === 'POST')
+      await page.click('#start button')
+      id = (await (await answer).json()).id
+      network.restore()
+      await Promise.all([later.goto(`${address}/progress?job=${id}`), away.goto(`${network.address}/progress?job=${id}`)])
+      for (const opened of [later, away]) await until(async () => await done(opened) > 0)
+      network.cut()
+    }
+    for (const opened of [later, away]) {
+      t.match(await opened.locator('#figures').textContent(), /^[\d,]+ of [\d,]+ files, [\d.]+ MB of [\d.]+ MB$/)
+    }
+    await shows(away, '#state', 'reconnecting')
+  })
+
+  await t.test('tells them the end', async t => {
+    const ends = await Promise.all([page, later].map(async page => {
+      await shows(page, '#end', 'SHA-256')
+      t.equal(await done(page), 1)
+      await shows(page, '#jobs', 'dependencies, complete')
+      return page.locator('#end').textContent()
+    }))
+    t.match(ends[0], /^Done in [\d.]+ s\. SHA-256 of all: [0-9a-f]{16}…$/)
+    t.equal(ends[0], ends[1])
+  })
+
+  await t.test('tells it a page that was away when it came', async t => {
+    t.equal(await away.locator('#end').textContent(), '')
+    await photograph(t, away, 'progress')
+    network.restore()
+    await shows(away, '#end', await page.locator('#end').textContent() as string)
+  })
+
+  await t.test('shows a page opened after the end how it went', async t => {
+    const page = await open(visitor, `${address}/progress`)
+    await page.selectOption('#start [name=folder]', 'library')
+    await page.click('#start button')
+    await shows(page, '#end', 'SHA-256')
+    const later = await open(visitor, page.url())
+    await shows(later, '#end', await page.locator('#end').textContent() as string)
+    t.equal(await later.locator('#state').textContent(), 'ended')
+  })
+
+  // The browser notes what it could not load while the network was cut.
+  t.same(visitors.errors.filter(error => !error.includes('net::ERR_')), [])
+
+  await t.test('says so where a job is not known', async () => {
+    const page = await open(visitor, `${address}/progress?job=nothing`)
+    await shows(page, '#end', 'There is no such job any more.')
+  })
+})

@@ -1,0 +1,67 @@
+import t from 'tap'
+import { open, shows, until, Visitors, withoutBrowser } from './support/browser.js'
+import { startServer } from './support/server-process.js'
+
+t.test('a page whose stream is refused', { skip: withoutBrowser }, async t => {
+  const [{ address }, visitors] = await Promise.all([startServer(t, 'examples/server.ts'), Visitors.come(t)])
+  const visitor = await visitors.visitor()
+
+  const statuses = [0, 503, 502, 0]
+  const asked: string[] = []
+  await visitor.route('**/stream?*', async route => {
+    const status = statuses[asked.length]
+    asked.push(route.request().url())
+    await (status === 0 ? route.continue() : route.fulfill({ status: status as number }))
+  })
+
+  const page = await visitor.newPage()
+  // The page's timers run only when they are told to.
+  await page.clock.install()
+  await page.goto(`${address}/chat`)
+  await page.fill('#enter [name=user]', 'ada')
+  await page.keyboard.press('Enter')
+  await shows(page, '#state', 'open')
+
+  const other = await open(await visitors.visitor(), `${address}/chat`)
+  await other.fill('#enter [name=user]', 'bob')
+  await other.keyboard.press('Enter')
+  await shows(other, '#state', 'open')
+  const say = async (text: string): Promise<void> => {
+    await other.fill('#say [name=text]', text)
+    await other.keyboard.press('Enter')
+    await shows(other, '#messages .own', text)
+  }
+  await say('one')
+  await shows(page, '#messages', 'one')
+
+  // Cut, so that the next one is asked for, and refused.
+  await page.click('#cut')
+  await page.click('#cut')
+  await shows(page, '#state', 'refused')
+  await say('two')
+
+  await t.test('waits 5 s and asks again', async t => {
+    await page.clock.runFor(4900)
+    t.equal(asked.length, 2)
+    await page.clock.runFor(1400)
+    await until(() => asked.length === 3)
+    await shows(page, '#state', 'refused')
+  })
+
+  await t.test('waits longer the next time', async t => {
+    await page.clock.runFor(9900)
+    t.equal(asked.length, 3)
+    await page.clock.runFor(2700)
+    await shows(page, '#state', 'open')
+    t.equal(asked.length, 4)
+  })
+
+  await t.test('goes on behind the last event that came', async t => {
+    await shows(page, '#messages', 'two')
+    t.equal(new Set(asked.slice(1).map(url => new URL(url).searchParams.get('lastEventId'))).size, 1)
+    t.same(await page.locator('#messages li:not(.notice)').allTextContents(), ['bobone', 'bobtwo'])
+    await shows(page, '#recovery', 'Back, and nothing was lost. Missed and delivered: 1.')
+  })
+
+  t.same(visitors.errors.filter(error => !/50[23]/.test(error)), [])
+})

@@ -1,0 +1,77 @@
+// A real browser: Debian's Chromium, with a fresh profile each time.
+import { spawnSync } from 'node:child_process'
+import { mkdirSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { chromium, type Browser, type BrowserContext, type BrowserContextOptions, type Page } from 'playwright-core'
+import type { Test } from 'tap'
+
+const executablePath = spawnSync('which', ['chromium'], { encoding: 'utf8' }).stdout.trim()
+
+/** For a test's options: why it is skipped, or false. With CI set nothing is. */
+export const withoutBrowser = executablePath === '' && !process.env.CI ? 'chromium is not installed' : false
+
+const args = [
+  '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+  '--disable-component-update', '--disable-sync'
+]
+const pictures = fileURLToPath(new URL('../screenshots/', import.meta.url))
+
+export class Visitors {
+  /** What pages wrote to their consoles as errors, and what was thrown in them. */
+  readonly errors: string[] = []
+  readonly #browser: Browser
+
+  private constructor (browser: Browser) {
+    this.#browser = browser
+  }
+
+  /** Starts the browser; it ends with the test. */
+  static async come (t: Test): Promise<Visitors> {
+    const browser = await chromium.launch({ executablePath, args })
+    t.teardown(() => browser.close())
+    return new Visitors(browser)
+  }
+
+  /** Somebody else: with cookies of their own. */
+  async visitor (options: BrowserContextOptions = {}): Promise<BrowserContext> {
+    const context = await this.#browser.newContext(options)
+    // Long enough for a busy machine; what is missing fails well before the test's own limit.
+    context.setDefaultTimeout(30_000)
+    context.on('page', page => {
+      page.on('console', message => { if (message.type() === 'error') this.errors.push(message.text()) })
+      page.on('pageerror', error => this.errors.push(error.message))
+    })
+    return context
+  }
+}
+
+export async function open (context: BrowserContext, url: string): Promise<Page> {
+  const page = await context.newPage()
+  await page.goto(url)
+  return page
+}
+
+/** Waits until an element shows this text. */
+export async function shows (page: Page, selector: string, text: string | RegExp): Promise<void> {
+  await page.locator(selector).filter({ hasText: text }).first().waitFor()
+}
+
+/**
+ * Pictures of a page, on a desktop in the light and on a phone in the dark, to be looked at. Nothing may be wider than
+ * the phone.
+ */
+export async function photograph (t: Test, page: Page, name: string): Promise<void> {
+  mkdirSync(pictures, { recursive: true })
+  for (const [kind, width, height, colorScheme] of [['wide', 1280, 900, 'light'], ['narrow', 390, 844, 'dark']] as const) {
+    await page.setViewportSize({ width, height })
+    await page.emulateMedia({ colorScheme })
+    await page.screenshot({ path: `${pictures}${name}-${kind}.png`, fullPage: true })
+    const beyond = await page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth')
+    t.equal(beyond, 0, `${name} fits a ${kind} screen`)
+  }
+}
+
+/** Asks again and again, for what neither the page's text nor an event tells. */
+export async function until (holds: () => boolean | Promise<boolean>): Promise<void> {
+  while (!await holds()) await new Promise(resolve => setTimeout(resolve, 20))
+}
