@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { EventSource } from 'eventsource'
 import t from 'tap'
 import { open, photograph, shows, Visitors, withoutBrowser } from './support/browser.js'
 import { startServer } from './support/server-process.js'
@@ -46,6 +48,37 @@ t.test('the chat, in a browser', { skip: withoutBrowser }, async t => {
     await photograph(t, ada, 'chat')
   })
 
+  await t.test('leaves the stream of who speaks out', async t => {
+    const [eve, mallory] = await Promise.all(['eve', 'mallory'].map(async user => {
+      const source = new EventSource(`${address}/chat/rooms/cellar/stream?user=${user}`)
+      t.teardown(() => source.close())
+      const received: string[] = []
+      source.addEventListener('message', ({ data }) => received.push(JSON.parse(data).text))
+      const [{ data }] = await once(source as never, 'sse:open') as [MessageEvent]
+      return { source, received, clientId: JSON.parse(data).clientId as string }
+    }))
+    const say = (clientId: string, text: string): Promise<Response> => fetch(`${address}/chat/rooms/cellar/messages`, {
+      method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ clientId, text })
+    })
+    const both = Promise.all([eve!, mallory!].map(({ source }) => once(source as never, 'message')))
+    await say(eve!.clientId, 'from eve')
+    await say(mallory!.clientId, 'from mallory')
+    await both
+    t.same(eve!.received, ['from mallory'])
+    t.same(mallory!.received, ['from eve'])
+  })
+
+  await t.test('says that a user left when the last tab is gone', async t => {
+    const tab = new EventSource(`${address}/chat/rooms/lobby/stream?user=bob`)
+    await once(tab as never, 'sse:open')
+    await shows(ada, '#messages li:last-child', 'bob is here')
+    tab.close()
+    await say(bob, 'in one tab still')
+    await shows(ada, '#messages', 'in one tab still')
+    t.equal(await ada.locator('#messages .notice', { hasText: 'bob left' }).count(), 0)
+    t.same(await online(ada), ['ada', 'bob'])
+  })
+
   await t.test('keeps rooms apart', async t => {
     const carol = await enter(await visitors.visitor(), 'carol', 'a room/with ä slash')
     await say(carol, 'nobody here')
@@ -64,7 +97,7 @@ t.test('the chat, in a browser', { skip: withoutBrowser }, async t => {
     t.notMatch(await said(bob), ['adathree'])
     await bob.click('#cut')
     await shows(bob, '#recovery', 'Back, and nothing was lost. Missed and delivered: 3.')
-    t.same(await said(bob), ['adaanyone here?', 'bobme', 'adaso there are two', 'bobI am going through a tunnel', 'adaone', 'adatwo', 'adathree'])
+    t.same(await said(bob), ['adaanyone here?', 'bobme', 'adaso there are two', 'bobin one tab still', 'bobI am going through a tunnel', 'adaone', 'adatwo', 'adathree'])
     await say(bob, 'back')
     await shows(ada, '#messages', 'back')
     t.same(await said(ada), await said(bob))

@@ -6,7 +6,7 @@ t.test('a page whose stream is refused', { skip: withoutBrowser }, async t => {
   const [{ address }, visitors] = await Promise.all([startServer(t, 'examples/server.ts'), Visitors.come(t)])
   const visitor = await visitors.visitor()
 
-  const statuses = [0, 503, 502, 0]
+  const statuses = [0, 503, 502, 0, 503, 0, 503]
   const asked: string[] = []
   await visitor.route('**/stream?*', async route => {
     const status = statuses[asked.length]
@@ -34,10 +34,13 @@ t.test('a page whose stream is refused', { skip: withoutBrowser }, async t => {
   await say('one')
   await shows(page, '#messages', 'one')
 
-  // Cut, so that the next one is asked for, and refused.
-  await page.click('#cut')
-  await page.click('#cut')
-  await shows(page, '#state', 'refused')
+  /** Cuts the stream, so that the next one is asked for, and refused. */
+  async function refuse (): Promise<void> {
+    await page.click('#cut')
+    await page.click('#cut')
+    await shows(page, '#state', 'refused')
+  }
+  await refuse()
   await say('two')
 
   await t.test('waits 5 s and asks again', async t => {
@@ -61,6 +64,22 @@ t.test('a page whose stream is refused', { skip: withoutBrowser }, async t => {
     t.equal(new Set(asked.slice(1).map(url => new URL(url).searchParams.get('lastEventId'))).size, 1)
     t.same(await page.locator('#messages li:not(.notice)').allTextContents(), ['bobone', 'bobtwo'])
     await shows(page, '#recovery', 'Back, and nothing was lost. Missed and delivered: 1.')
+  })
+
+  await t.test('begins with 5 s again, once a stream was open', async t => {
+    await refuse()
+    await page.clock.runFor(4900)
+    t.equal(asked.length, 5)
+    await page.clock.runFor(1400)
+    await shows(page, '#state', 'open')
+  })
+
+  await t.test('asks no more when the page closes its stream', async t => {
+    await refuse()
+    await page.click('#cut')
+    await page.clock.runFor(100_000)
+    await shows(page, '#state', 'closed')
+    t.equal(asked.length, 7)
   })
 
   t.same(visitors.errors.filter(error => !/50[23]/.test(error)), [])

@@ -10,7 +10,7 @@ t.test('the token stream, in a browser', { skip: withoutBrowser }, async t => {
   const making = async (): Promise<unknown> => (await fetch(`${address}/tokens/making`)).json()
 
   await t.test('shows an answer word by word', async t => {
-    await page.fill('#ask [name=question]', 'What is a slow client that reads slowly told?')
+    await page.focus('#ask [name=question]')
     await page.keyboard.press('Enter')
     const seen = []
     for (let i = 0; i < 3; i++) {

@@ -12,12 +12,21 @@ const answer = element('answer', HTMLSpanElement)
 
 /** What the server keeps, and what the charts show. */
 const SHOWN = 120
+/** In pixels, as in the style sheet. */
+const HEIGHT = 180
 const samples: Metrics[] = []
 
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
 const short = new Intl.NumberFormat('en', { maximumFractionDigits: 2 })
-const bytes = new Intl.NumberFormat('en', { style: 'unit', unit: 'byte', notation: 'compact', unitDisplay: 'narrow', maximumFractionDigits: 1 })
 const percent = new Intl.NumberFormat('en', { style: 'percent', maximumFractionDigits: 0 })
+const clock = new Intl.DateTimeFormat('en', { timeStyle: 'medium', hourCycle: 'h23' })
+const sizes = ['kilobyte', 'megabyte', 'gigabyte'].map(unit => new Intl.NumberFormat('en', { style: 'unit', unit, maximumSignificantDigits: 3 }))
+const bytes = {
+  format (count: number) {
+    const size = count < 1e6 ? 0 : count < 1e9 ? 1 : 2
+    return sizes[size]!.format(count / 1000 ** (size + 1))
+  }
+}
 
 const charts = [
   chart('cpu', percent, ({ cpu }) => cpu.process),
@@ -25,21 +34,24 @@ const charts = [
   chart('requests', short, ({ requests }) => requests.perSecond)
 ]
 
-function chart (id: string, format: Intl.NumberFormat, value: (metrics: Metrics) => number): () => void {
+function chart (id: string, format: Pick<Intl.NumberFormat, 'format'>, value: (metrics: Metrics) => number): () => void {
   const box = element(id, HTMLDivElement)
   // Asked at each drawing, so that it follows a change between light and dark.
   const colourOf = (of: HTMLElement) => (): string => getComputedStyle(of).color
   const axis = { stroke: colourOf(document.body), grid: { stroke: () => 'rgb(128 128 128 / .2)', width: 1 }, ticks: { show: false } }
   const plot = new Plot({
     width: box.clientWidth,
-    height: 190,
+    height: HEIGHT,
     legend: { show: false },
     cursor: { drag: { x: false, y: false } },
     scales: { y: { range: (_plot, _least, most) => [0, Math.max(most * 1.1, 0.1)] } },
-    axes: [axis, { ...axis, size: 62, values: (_plot, ticks) => ticks.map(tick => format.format(tick)) }],
+    axes: [
+      { ...axis, size: 30, space: 90, incrs: [1, 2, 5, 10, 15, 30, 60], values: (_plot, ticks) => ticks.map(tick => clock.format(tick * 1000)) },
+      { ...axis, size: 66, values: (_plot, ticks) => ticks.map(tick => format.format(tick)) }
+    ],
     series: [{}, { stroke: colourOf(box), width: 2, points: { show: false } }]
   }, [[], []], box)
-  new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: 190 })).observe(box)
+  new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: HEIGHT })).observe(box)
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => plot.redraw(false, true))
   return () => plot.setData([samples.map(({ time }) => time), samples.map(value)])
 }

@@ -17,14 +17,17 @@ const tokens: FastifyPluginAsyncTypebox = async app => {
   await app.register(sse, { events })
 
   // Where an application would ask a language model, the README answers: with the paragraph that shares most words with
-  // the question.
+  // the question, rare ones above all.
   const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8')
-  const paragraphs = readme.split(/\n{2,}/).filter(text => /^[A-Z]/.test(text)).map(text => text.replaceAll('\n', ' '))
+  const paragraphs = readme.split(/\n{2,}/).filter(text => /^[A-Z]/.test(text))
+    .map(text => text.replaceAll('\n', ' ').replace(/\[(.+?)\]\(.+?\)/g, '$1').replace(/[`*]/g, ''))
   const wordsOf = (text: string): Set<string> => new Set(text.toLowerCase().match(/[a-z]{4,}/g))
 
   function find (question: string): string {
     const asked = wordsOf(question)
-    const shared = (paragraph: string): number => [...wordsOf(paragraph)].filter(word => asked.has(word)).length
+    const worth = (word: string): number => 1 / paragraphs.filter(paragraph => wordsOf(paragraph).has(word)).length
+    const shared = (paragraph: string): number =>
+      [...wordsOf(paragraph)].filter(word => asked.has(word)).reduce((sum, word) => sum + worth(word), 0)
     return paragraphs.reduce((best, paragraph) => shared(paragraph) > shared(best) ? paragraph : best)
   }
 
