@@ -28,7 +28,8 @@ t.test('pages recover by themselves from a restart of the server', { skip: witho
   }
   await notify('before')
 
-  t.equal(await stopServer(server), 0, 'the server ends by itself, with streams open')
+  await visitor.request.post(`${address}/progress/jobs`, { data: { folder: 'dependencies' } })
+  t.equal(await stopServer(server), 0, 'the server ends by itself, with streams open and a job that runs')
   for (const page of [chat, notifications]) await shows(page, '#state', 'reconnecting')
 
   await startServer(t, 'examples/server.ts', { JWT_SECRET, PORT: new URL(address).port })

@@ -33,13 +33,15 @@ const PERIOD = 100
 const REMEMBERED = 100
 
 const progress: FastifyPluginAsyncTypebox = async app => {
+  // Jobs end with the server: ahead of the hub, which tells its clients so.
+  const closing = new AbortController()
+  app.addHook('preClose', async () => closing.abort())
+
   // A job's newest event says all about it, so one is kept. Whoever opens the page in the middle gets it at once, and
   // who was away when the job ended gets the end.
   await app.register(sse, { events, historySize: 1 })
 
   const jobs = new Map<string, Job>()
-  const closing = new AbortController()
-  app.addHook('preClose', async () => closing.abort())
 
   app.post('/jobs', { schema: { body: Type.Object({ folder: Folder }) } }, async (request, reply) => {
     const job: Job = { id: randomUUID(), folder: request.body.folder, state: 'running' }
@@ -47,14 +49,15 @@ const progress: FastifyPluginAsyncTypebox = async app => {
     if (jobs.size > REMEMBERED) jobs.delete(jobs.keys().next().value!)
     // Not awaited: the answer says that it has begun.
     run(job).then(
-      async result => {
+      result => {
         job.state = 'complete'
-        await app.sse.toChannel(job.id, 'complete', result)
+        app.sse.toChannel(job.id, 'complete', result)
       },
-      async (error: Error) => {
+      (error: Error) => {
+        if (closing.signal.aborted) return
         job.state = 'failed'
         app.log.error(error, 'a job failed')
-        await app.sse.toChannel(job.id, 'failed', { message: 'The files could not be read' })
+        app.sse.toChannel(job.id, 'failed', { message: 'The files could not be read' })
       })
     return reply.code(202).send(job)
   })
@@ -74,6 +77,7 @@ const progress: FastifyPluginAsyncTypebox = async app => {
     const files: Array<{ path: string, size: number }> = []
     let bytes = 0
     for (const entry of entries) {
+      signal.throwIfAborted()
       if (!entry.isFile()) continue
       const path = join(entry.parentPath, entry.name)
       const { size } = await stat(path)
@@ -86,6 +90,7 @@ const progress: FastifyPluginAsyncTypebox = async app => {
     let bytesDone = 0
     let toldAt = -Infinity
     for (const { path, size } of files) {
+      signal.throwIfAborted()
       const now = performance.now()
       if (now - toldAt >= PERIOD) {
         toldAt = now

@@ -27,6 +27,8 @@ export class Visitors {
 
   /** Starts the browser; it ends with the test. */
   static async come (t: Test): Promise<Visitors> {
+    // Playwright would look for a browser of its own.
+    if (executablePath === '') throw new Error('chromium is not installed')
     const browser = await chromium.launch({ executablePath, args })
     t.teardown(() => browser.close())
     return new Visitors(browser)
