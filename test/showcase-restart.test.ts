@@ -27,22 +27,29 @@ t.test('pages recover by themselves from a restart of the server', { skip: witho
     await shows(notifications, '#list li', `ada: ${message}`)
   }
   await notify('before')
+  const frameworks = await Promise.all(['react', 'vue'].map(name => open(visitor, `${address}/${name}`)))
+  for (const page of frameworks) await shows(page, '.list li', 'ada: before')
 
   await visitor.request.post(`${address}/progress/jobs`, { data: { folder: 'dependencies' } })
   t.equal(await stopServer(server), 0, 'the server ends by itself, with streams open and a job that runs')
-  for (const page of [chat, notifications]) await shows(page, '#state', 'reconnecting')
+  const pages = [chat, notifications, ...frameworks]
+  for (const page of pages) await shows(page, '.state', 'reconnecting')
 
   await startServer(t, 'examples/server.ts', { JWT_SECRET, PORT: new URL(address).port })
-  for (const page of [chat, notifications]) await shows(page, '#state', 'open')
+  for (const page of pages) await shows(page, '.state', 'open')
 
   await chat.fill('#say [name=text]', 'after')
   await chat.keyboard.press('Enter')
   await shows(chat, '#messages .own', 'after')
   t.same(await chat.locator('#messages li:not(.notice)').allTextContents(), ['adaafter'], 'what the server forgot is gone')
+  await shows(chat, '#recovery', 'Something is lost.')
   await shows(chat, '#users', 'ada')
 
   await notify('after')
-  t.equal(await notifications.locator('#list li').count(), 1)
+  for (const page of [notifications, ...frameworks]) {
+    await shows(page, '.list li', 'ada: after')
+    t.equal(await page.locator('.list li').count(), 1)
+  }
 
   t.same(visitors.errors.filter(error => !error.includes('net::ERR_')), [])
 })

@@ -1,3 +1,4 @@
+// Enters a room, shows what is said there, and cuts its own stream on demand.
 import type { Static } from '@sinclair/typebox'
 import { connect, type Stream } from '../connect.js'
 import { element, make } from '../element.js'
@@ -43,7 +44,8 @@ enter.addEventListener('submit', event => {
         missed = 0
         return
       }
-      // A first visit, or too much is missing: what the server has kept comes next. Nobody wants all of it read aloud.
+      // A first visit, or something is missing: what the server has kept comes next. Nobody wants all of it read aloud.
+      if (shown.size > 0) recovery.textContent = 'Something is lost. This is what the server has kept.'
       messages.ariaLive = 'off'
       messages.replaceChildren()
       shown.clear()
@@ -90,11 +92,10 @@ say.addEventListener('submit', async event => {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ clientId, text: text.value })
-  })
-  const answer = await response.json() as Static<typeof events.message> & { message?: string }
-  problem.textContent = response.ok ? '' : answer.message ?? 'It was not sent'
-  if (!response.ok) return
-  show(answer)
+  }).catch(() => undefined)
+  problem.textContent = response?.ok ? '' : response?.status === 409 ? 'Your stream is not open' : 'It was not sent'
+  if (!response?.ok) return
+  show(await response.json() as Static<typeof events.message>)
   text.value = ''
 })
 

@@ -1,3 +1,4 @@
+// Draws what the server measures.
 import type { Static } from '@sinclair/typebox'
 import Plot from 'uplot'
 import 'uplot/dist/uPlot.min.css'

@@ -1,3 +1,4 @@
+// Signs in, follows the stream of who is signed in, and sends notifications.
 import type { Static } from '@sinclair/typebox'
 import { connect, type Stream } from '../connect.js'
 import { element, make } from '../element.js'

@@ -1,3 +1,4 @@
+// Starts jobs, and follows the one that the address names.
 import { connect, type Stream } from '../connect.js'
 import { element, make } from '../element.js'
 import type { events } from './server.js'

@@ -1,3 +1,4 @@
+// The notifications of who is signed in, as a component.
 import { useEffect, useState } from 'react'
 import { createRoot } from 'react-dom/client'
 import type { Static } from '@sinclair/typebox'

@@ -1,3 +1,4 @@
+// Reads the answer to a POST while it comes.
 import { EventSourceParserStream } from 'eventsource-parser/stream'
 import type { Static } from '@sinclair/typebox'
 import { element } from '../element.js'
@@ -53,6 +54,6 @@ function setBusy (busy: boolean): void {
 
 /** Asks the server whether it noticed. */
 async function stopped (): Promise<string> {
-  const { answers } = await (await fetch('/tokens/making')).json() as { answers: number }
-  return `Stopped. The server is making ${answers} ${answers === 1 ? 'answer' : 'answers'} now.`
+  const { making, unfinished } = await (await fetch('/tokens/answers')).json() as { making: number, unfinished: number }
+  return `Stopped. Answers that the server makes now: ${making}. Left unfinished so far: ${unfinished}.`
 }

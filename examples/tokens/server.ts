@@ -31,19 +31,13 @@ const tokens: FastifyPluginAsyncTypebox = async app => {
     return paragraphs.reduce((best, paragraph) => shared(paragraph) > shared(best) ? paragraph : best)
   }
 
-  /** Every answer in the making, and how many words it has so far. */
-  const making = new Map<string, number>()
+  const answers = { making: 0, unfinished: 0 }
 
-  async function * words (id: string, text: string, signal: AbortSignal): AsyncGenerator<string> {
-    try {
-      for (const word of text.match(/\S+\s*/g) ?? []) {
-        // Rejects when the reader leaves: what waits for something is told by the signal.
-        await wait(PACE, undefined, { signal })
-        making.set(id, making.get(id)! + 1)
-        yield word
-      }
-    } finally {
-      making.delete(id)
+  async function * words (text: string, signal: AbortSignal): AsyncGenerator<string> {
+    for (const word of text.match(/\S+\s*/g) ?? []) {
+      // Rejects when the reader leaves: what waits for something is told by the signal.
+      await wait(PACE, undefined, { signal })
+      yield word
     }
   }
 
@@ -54,15 +48,17 @@ const tokens: FastifyPluginAsyncTypebox = async app => {
   }, async (request, reply) => {
     const text = find(request.body.question)
     const client = reply.sse([], { broadcast: false, replay: 'none', retry: null })
-    making.set(client.id, 0)
-    const whole = await client.stream(words(client.id, text, client.signal), { event: 'token' })
+    answers.making++
     // False where the reader left first.
+    const whole = await client.stream(words(text, client.signal), { event: 'token' })
+    answers.making--
     if (whole) await client.send('done', { words: text.match(/\S+/g)!.length })
+    else answers.unfinished++
     client.close()
   })
 
   // For the page, which shows that the making stops.
-  app.get('/making', async () => ({ answers: making.size }))
+  app.get('/answers', async () => answers)
 }
 
 export default tokens

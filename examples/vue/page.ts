@@ -1,3 +1,4 @@
+// The notifications of who is signed in, as a component.
 import { createApp, defineComponent, h, ref, type Ref } from 'vue'
 import type { Static } from '@sinclair/typebox'
 import type { events } from '../notifications/server.js'
