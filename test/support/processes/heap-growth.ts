@@ -70,10 +70,13 @@ function growthOfReplays (): { cap: number, growth: number, counted: number } {
   return { cap: CAP, growth, counted: replays.bytes }
 }
 
-/** Bytes in use, once all that can be collected is. */
+/** Bytes in use, once all that can be collected is: what one collection lets go of may take another one to be freed. */
 function used (): number {
-  globalThis.gc!()
-  globalThis.gc!()
-  const { heapUsed, external } = process.memoryUsage()
-  return heapUsed + external
+  let before = Infinity
+  for (;;) {
+    globalThis.gc!()
+    const { heapUsed, external } = process.memoryUsage()
+    if (heapUsed + external > before - 65_536) return heapUsed + external
+    before = heapUsed + external
+  }
 }
