@@ -1,15 +1,15 @@
 import { once } from 'node:events'
 import { EventSource } from 'eventsource'
-import t from 'tap'
-import { open, photograph, shows, Visitors, withoutBrowser } from './support/browser.js'
+import t, { type Test } from 'tap'
+import { photograph, shows, until, Visitors, withoutBrowser } from './support/browser.js'
 import { startServer } from './support/server-process.js'
-import type { BrowserContext, Page } from 'playwright-core'
+import type { Page } from 'playwright-core'
 
 t.test('the chat, in a browser', { skip: withoutBrowser }, async t => {
   const [{ address }, visitors] = await Promise.all([startServer(t, 'examples/server.ts'), Visitors.come(t)])
 
-  async function enter (context: BrowserContext, user: string, room = 'lobby'): Promise<Page> {
-    const page = await open(context, `${address}/chat`)
+  async function enter (page: Page, user: string, room = 'lobby'): Promise<Page> {
+    await page.goto(`${address}/chat`)
     await page.fill('#enter [name=user]', user)
     await page.fill('#enter [name=room]', room)
     await page.keyboard.press('Enter')
@@ -24,9 +24,9 @@ t.test('the chat, in a browser', { skip: withoutBrowser }, async t => {
   const said = (page: Page): Promise<string[]> => page.locator('#messages li:not(.notice)').allTextContents()
   const online = (page: Page): Promise<string[]> => page.locator('#users li').allTextContents()
 
-  const ada = await enter(await visitors.visitor(), 'ada')
+  const ada = await enter(await (await visitors.visitor()).newPage(), 'ada')
   await say(ada, 'anyone here?')
-  const bob = await enter(await visitors.visitor(), 'bob')
+  const bob = await enter(await (await visitors.visitor()).newPage(), 'bob')
 
   await t.test('shows who enters what was said, and everybody who is there', async t => {
     await shows(bob, '#messages', 'anyone here?')
@@ -80,11 +80,11 @@ t.test('the chat, in a browser', { skip: withoutBrowser }, async t => {
   })
 
   await t.test('keeps rooms apart', async t => {
-    const carol = await enter(await visitors.visitor(), 'carol', 'a room/with ä slash')
+    const carol = await enter(await ada.context().newPage(), 'carol', 'a room/with ä slash')
     await say(carol, 'nobody here')
     t.same(await said(carol), ['carolnobody here'])
     t.same(await online(ada), ['ada', 'bob'])
-    await carol.context().close()
+    await carol.close()
   })
 
   await t.test('loses nothing while the stream is cut', async t => {
@@ -119,6 +119,76 @@ t.test('the chat, in a browser', { skip: withoutBrowser }, async t => {
     t.same(await online(ada), ['ada'])
   })
 
-  // The browser notes the refused message of before.
-  t.same(visitors.errors.filter(error => !error.includes('409')), [])
+  await t.test('a page whose stream is refused', async t => {
+    const visitor = await visitors.visitor()
+    const statuses = [0, 503, 502, 0, 503, 0, 503]
+    const asked: string[] = []
+    await visitor.route('**/stream?*', async route => {
+      const status = statuses[asked.length]
+      asked.push(route.request().url())
+      await (status === 0 ? route.continue() : route.fulfill({ status: status as number }))
+    })
+    const page = await visitor.newPage()
+    // From here on, the page's time moves only when it is told to.
+    await page.clock.install({ time: 0 })
+    await page.clock.pauseAt(1000)
+    await enter(page, 'dave')
+    await shows(page, '#users', 'dave')
+    const before = await said(page)
+
+    /** Cuts the stream, so that the next one is asked for, and refused. */
+    async function refuse (): Promise<void> {
+      await page.click('#cut')
+      await page.click('#cut')
+      await shows(page, '#state', 'refused')
+    }
+    /** The page's state changes at once when it asks, and the count when the request is there. */
+    async function waits (t: Test, count: number): Promise<void> {
+      t.equal(await page.locator('#state').textContent(), 'refused')
+      t.equal(asked.length, count)
+    }
+
+    await t.test('waits 5 s and asks again', async t => {
+      await refuse()
+      await say(ada, 'nobody hears me')
+      await page.clock.runFor(4900)
+      await waits(t, 2)
+      await page.clock.runFor(1400)
+      await until(() => asked.length === 3)
+      await shows(page, '#state', 'refused')
+    })
+
+    await t.test('waits longer the next time', async t => {
+      await page.clock.runFor(9900)
+      await waits(t, 3)
+      await page.clock.runFor(2700)
+      await shows(page, '#state', 'open')
+      t.equal(asked.length, 4)
+    })
+
+    await t.test('goes on behind the last event that came', async t => {
+      await shows(page, '#recovery', 'Back, and nothing was lost. Missed and delivered: 1.')
+      t.same(await said(page), [...before, 'adanobody hears me'])
+      t.equal(new Set(asked.slice(1).map(url => new URL(url).searchParams.get('lastEventId'))).size, 1)
+    })
+
+    await t.test('begins with 5 s again, once a stream was open', async t => {
+      await refuse()
+      await page.clock.runFor(4900)
+      await waits(t, 5)
+      await page.clock.runFor(1400)
+      await shows(page, '#state', 'open')
+    })
+
+    await t.test('asks no more when the page closes its stream', async t => {
+      await refuse()
+      await page.click('#cut')
+      await page.clock.runFor(100_000)
+      await shows(page, '#state', 'closed')
+      t.equal(asked.length, 7)
+    })
+  })
+
+  // The browser notes what was refused.
+  t.same(visitors.errors.filter(error => !/409|50[23]/.test(error)), [])
 })

@@ -19,6 +19,7 @@ t.test('the progress example, in a browser', { skip: withoutBrowser }, async t =
 
   await t.test('shows pages that open in the middle where the job stands', async t => {
     // A job that is over before all pages are there is no use: then with another one.
+    let figures: Array<string | null> = []
     for (let id = '', running = false; !running; running = await stateOf(id) === 'running') {
       const answer = page.waitForResponse(response => response.request().method() === 'POST')
       await page.click('#start button')
@@ -26,11 +27,10 @@ t.test('the progress example, in a browser', { skip: withoutBrowser }, async t =
       network.restore()
       await Promise.all([later.goto(`${address}/progress?job=${id}`), away.goto(`${network.address}/progress?job=${id}`)])
       for (const opened of [later, away]) await until(async () => await done(opened) > 0)
+      figures = await Promise.all([later, away].map(async opened => opened.locator('#figures').textContent()))
       network.cut()
     }
-    for (const opened of [later, away]) {
-      t.match(await opened.locator('#figures').textContent(), /^[\d,]+ of [\d,]+ files, [\d.]+ MB of [\d.]+ MB$/)
-    }
+    for (const text of figures) t.match(text, /^[\d,]+ of [\d,]+ files, [\d.]+ MB$/)
     await shows(away, '#state', 'reconnecting')
   })
 
@@ -53,11 +53,12 @@ t.test('the progress example, in a browser', { skip: withoutBrowser }, async t =
   })
 
   await t.test('shows a page opened after the end how it went', async t => {
-    const page = await open(visitor, `${address}/progress`)
     await page.selectOption('#start [name=folder]', 'library')
+    const before = page.url()
     await page.click('#start button')
+    await until(() => page.url() !== before)
     await shows(page, '#end', 'SHA-256')
-    const later = await open(visitor, page.url())
+    await later.goto(page.url())
     await shows(later, '#end', await page.locator('#end').textContent() as string)
     t.equal(await later.locator('#state').textContent(), 'ended')
   })
@@ -66,7 +67,7 @@ t.test('the progress example, in a browser', { skip: withoutBrowser }, async t =
   t.same(visitors.errors.filter(error => !error.includes('net::ERR_')), [])
 
   await t.test('says so where a job is not known', async () => {
-    const page = await open(visitor, `${address}/progress?job=nothing`)
+    await page.goto(`${address}/progress?job=nothing`)
     await shows(page, '#end', 'There is no such job any more.')
   })
 })

@@ -28,7 +28,7 @@ const PERIOD = 1000
 const KEPT = 120
 const MORE_STREAMS = 500
 const MOST_STREAMS = 2000
-const TICKS_PER_SECOND = 20
+const TICKS_PER_SECOND = 10
 
 const dashboard: FastifyPluginAsyncTypebox = async app => {
   await app.register(sse, { events, historySize: KEPT, heartbeatInterval: 10_000 })

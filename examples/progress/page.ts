@@ -26,16 +26,16 @@ function follow (id: string): void {
   const ended = (text: string): void => {
     // Nothing more will come. Left open, a stream costs one of the browser's six connections to the server.
     stream?.close()
-    state.textContent = 'ended'
+    state.textContent = state.dataset.state = 'ended'
     file.textContent = ''
     end.textContent = text
     showJobs()
   }
   stream = connect<typeof events>(`/progress/jobs/${id}/stream`, {
     on: {
-      progress ({ files, filesDone, bytes, bytesDone, file: current }) {
-        bar.value = bytesDone / bytes
-        figures.textContent = `${number.format(filesDone)} of ${number.format(files)} files, ${megabytes(bytesDone)} of ${megabytes(bytes)}`
+      progress ({ files, filesDone, bytes, file: current }) {
+        bar.value = filesDone / files
+        figures.textContent = `${number.format(filesDone)} of ${number.format(files)} files, ${megabytes(bytes)}`
         file.textContent = current
       },
       complete ({ files, bytes, seconds, digest }) {

@@ -12,7 +12,9 @@ export const withoutBrowser = executablePath === '' && !process.env.CI ? 'chromi
 
 const args = [
   '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-  '--disable-component-update', '--disable-sync'
+  '--disable-component-update', '--disable-sync',
+  // All tabs of a visitor in one process: to start one for each is most of what a tab costs.
+  '--renderer-process-limit=1'
 ]
 const pictures = fileURLToPath(new URL('../screenshots/', import.meta.url))
 
@@ -38,7 +40,7 @@ export class Visitors {
   async visitor (options: BrowserContextOptions = {}): Promise<BrowserContext> {
     const context = await this.#browser.newContext(options)
     // Long enough for a busy machine; what is missing fails well before the test's own limit.
-    context.setDefaultTimeout(30_000)
+    context.setDefaultTimeout(60_000)
     context.on('page', page => {
       page.on('console', message => { if (message.type() === 'error') this.errors.push(message.text()) })
       page.on('pageerror', error => this.errors.push(error.message))
