@@ -7,6 +7,8 @@ const EVENT_OVERHEAD = 240
 const PLACE_OVERHEAD = 32
 /** What one target takes, its name aside. */
 const TARGET_OVERHEAD = 320
+/** Filled targets of which nothing is kept: so many are known to be empty. */
+const MAX_EMPTY = 10_000
 
 export interface KeptEvent {
   readonly position: number
@@ -38,6 +40,8 @@ interface Kept {
   /** Position of the newest event that is not kept any more, and the tick at which it went. */
   floor: number
   trimmedAt: number
+  /** What was before is put in, as far as it is known elsewhere. */
+  filled: boolean
 }
 
 export interface HistoryLimits {
@@ -58,6 +62,10 @@ export class History {
   #count = 0
   #bytes = 0
   #tick = 0
+  /** Filled, and nothing is kept of them. */
+  readonly #empty = new Set<Kept>()
+  /** The tick of the latest `fill`. */
+  #filledAt = 0
   /** Stands for the floors of the targets of which nothing is kept. */
   #forgottenFloor = 0
   #forgottenAt = 0
@@ -81,8 +89,13 @@ export class History {
     return this.#tick
   }
 
+  /** When something that came late was put in: what was read before is not all. */
+  get filledAt (): number {
+    return this.#filledAt
+  }
+
   add (event: KeptEvent, targets: readonly string[]): void {
-    const { size, maxAge, maxBytes } = this.#limits
+    const { size, maxAge } = this.#limits
     if (size === 0) {
       this.#forgottenFloor = event.position
       this.#forgottenAt = ++this.#tick
@@ -109,16 +122,89 @@ export class History {
     this.#bytes += entry.cost
     for (const list of kept) {
       list.entries.push(entry)
+      this.#empty.delete(list)
       if (list.entries.length - list.start > size) this.#trim(list)
     }
-    while (this.#bytes > maxBytes && this.#oldest !== null) this.#evict(this.#oldest)
+    this.#bound()
     if (maxAge !== Infinity) this.expire()
+  }
+
+  /**
+   * Puts in what is known from elsewhere of a target's events that are not kept.
+   * @param events oldest first
+   * @param floor position of the newest one that is lost
+   * @param known the position up to which that is all there is
+   */
+  fill (target: string, events: ReadonlyArray<KeptEvent & { readonly age: number }>, floor: number, known: number): void {
+    // Behind its floor everything is kept. What went from there since the other side was asked would be a hole.
+    if ((this.#targets.get(target)?.floor ?? this.#forgottenFloor) > known) return
+    const kept = this.#of(target)
+    const older = events.filter(({ position }) => position <= kept.floor)
+    const room = Math.max(0, this.#limits.size - (kept.entries.length - kept.start))
+    const entries: Entry[] = older.slice(Math.max(0, older.length - room)).map(event => ({
+      position: event.position,
+      name: event.name,
+      except: event.except,
+      text: event.text,
+      size: event.size,
+      targets: [kept],
+      time: performance.now() - event.age,
+      cost: costOf(event, 1),
+      holders: 1,
+      older: null,
+      newer: null
+    }))
+    // The oldest of all from now on: they are what goes first.
+    for (const entry of entries.toReversed()) {
+      entry.newer = this.#oldest
+      if (this.#oldest === null) this.#newest = entry
+      else this.#oldest.older = entry
+      this.#oldest = entry
+      this.#count++
+      this.#bytes += entry.cost
+    }
+    kept.entries.splice(0, kept.start, ...entries)
+    kept.start = 0
+    kept.floor = entries.length < older.length ? older[older.length - entries.length - 1]!.position : Math.min(floor, kept.floor)
+    kept.trimmedAt = this.#filledAt = ++this.#tick
+    kept.filled = true
+    if (kept.entries.length === 0) this.#empty.add(kept)
+    if (this.#empty.size > MAX_EMPTY) this.#forget(this.#empty.values().next().value!)
+    this.#bound()
+  }
+
+  /** Those of some targets that were not filled, and of which something after a position may be known elsewhere. */
+  unfilled (targets: readonly string[], after: number): string[] {
+    return targets.filter(target => {
+      const kept = this.#targets.get(target)
+      return kept === undefined ? this.#forgottenFloor > after : !kept.filled && kept.floor > after
+    })
+  }
+
+  /** Lets go of everything up to a position, of whatever target. */
+  skipTo (position: number): void {
+    this.#targets.clear()
+    this.#empty.clear()
+    this.#oldest = this.#newest = null
+    this.#count = this.#bytes = 0
+    this.#forgottenFloor = position
+    this.#forgottenAt = ++this.#tick
   }
 
   /** Lets go of what is older than `maxAge`. */
   expire (): void {
     const before = performance.now() - this.#limits.maxAge
     while (this.#oldest !== null && this.#oldest.time < before) this.#evict(this.#oldest)
+  }
+
+  /** Lets go of what is older than `maxAge` of these targets: what was filled in is in no order with the others'. */
+  expireOf (targets: readonly string[]): void {
+    const before = performance.now() - this.#limits.maxAge
+    for (const target of targets) {
+      const kept = this.#targets.get(target)
+      if (kept === undefined || !kept.filled) continue
+      for (let entry = kept.entries[kept.start]; entry !== undefined && entry.time < before; entry = kept.entries[kept.start]) this.#trim(kept)
+    }
   }
 
   /**
@@ -167,7 +253,8 @@ export class History {
         if (entry !== undefined && (next === undefined || entry.position < next.position)) next = entry
       }
       if (next === undefined || next.position > to) return
-      for (const list of lists) if (list.entries[list.at] === next) list.at++
+      // What `fill` put in is one entry a target.
+      for (const list of lists) if (list.entries[list.at]?.position === next.position) list.at++
       yield next
     }
   }
@@ -175,11 +262,15 @@ export class History {
   #of (target: string): Kept {
     let kept = this.#targets.get(target)
     if (kept === undefined) {
-      kept = { target, entries: [], start: 0, floor: this.#forgottenFloor, trimmedAt: this.#forgottenAt }
+      kept = { target, entries: [], start: 0, floor: this.#forgottenFloor, trimmedAt: this.#forgottenAt, filled: false }
       this.#targets.set(target, kept)
       this.#bytes += TARGET_OVERHEAD + stringBytes(target)
     }
     return kept
+  }
+
+  #bound (): void {
+    while (this.#bytes > this.#limits.maxBytes && this.#oldest !== null) this.#evict(this.#oldest)
   }
 
   /** Lets go of the oldest event of all. */
@@ -194,15 +285,20 @@ export class History {
     kept.floor = entry.position
     kept.trimmedAt = ++this.#tick
     if (--entry.holders === 0) this.#unlink(entry)
-    if (kept.start === kept.entries.length) {
-      this.#targets.delete(kept.target)
-      this.#bytes -= TARGET_OVERHEAD + stringBytes(kept.target)
-      this.#forgottenFloor = Math.max(this.#forgottenFloor, kept.floor)
-      this.#forgottenAt = kept.trimmedAt
-    } else if (kept.start >= 32 && kept.start * 2 >= kept.entries.length) {
+    if (kept.start === kept.entries.length) this.#forget(kept)
+    else if (kept.start >= 32 && kept.start * 2 >= kept.entries.length) {
       kept.entries.splice(0, kept.start)
       kept.start = 0
     }
+  }
+
+  /** Lets go of a target of which nothing is kept. */
+  #forget (kept: Kept): void {
+    this.#targets.delete(kept.target)
+    this.#empty.delete(kept)
+    this.#bytes -= TARGET_OVERHEAD + stringBytes(kept.target)
+    this.#forgottenFloor = Math.max(this.#forgottenFloor, kept.floor)
+    this.#forgottenAt = kept.trimmedAt
   }
 
   #unlink (entry: Entry): void {

@@ -3,7 +3,8 @@
 import { EventEmitter } from 'node:events'
 import type { FastifyBaseLogger } from 'fastify'
 import type {
-  Broker, BrokerEvent, SSEConnectOptions, SSEDisconnectReason, SSEHub, SSEHubEvents, SSEPublishOptions, SSEStats
+  Broker, BrokerEvent, BrokerPlaceAhead, SSEConnectOptions, SSEDisconnectReason, SSEHub, SSEHubEvents, SSEMetadata, SSEPresence, SSEPublishOptions,
+  SSEStats
 } from '../types/index.js'
 import { Batches, Frame } from './batch.js'
 import { Client, type ClientHost } from './client.js'
@@ -15,6 +16,8 @@ import { Heartbeat } from './heartbeat.js'
 import { History } from './history.js'
 import { checkChannel, checkChannels, checkClientId, checkEventName } from './names.js'
 import { checkConnectOptions, type HubOptions } from './options.js'
+import { formatGap, type Opening } from './outbox.js'
+import { Past } from './past.js'
 import { Publisher, type Published } from './publisher.js'
 import { BROADCAST, clientTarget, idOf, Registry } from './registry.js'
 import { Replays } from './replay.js'
@@ -42,11 +45,17 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   readonly #data: DataFormat
   readonly #publisher: Publisher
   readonly #history: History
+  readonly #past: Past
   readonly #heartbeat: Heartbeat
   readonly #registry = new Registry()
   /** Clients that take no more events, and whose last bytes have not left. */
   readonly #ending = new Set<Client>()
   readonly #startedAt = performance.now()
+  /** This instance's name, where the broker has none for it. */
+  readonly #instance = randomId()
+  /** What the clients are called towards the other instances. */
+  readonly #keys = new Map<Client, string>()
+  #keyCount = 0
   #state: State = 'open'
   /** Position of the newest event. */
   #position = 0
@@ -67,8 +76,9 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     this.#slowLog = new SlowLog(log)
     this.#broker = options.broker
     this.#data = new DataFormat(options.serializer, options.events)
-    this.#publisher = new Publisher(this.#broker, this.#data, options.maxEventBytes, this.scheduler, log)
+    this.#publisher = new Publisher(this.#broker, this.#data, options.maxEventBytes, this.scheduler, targets => this.#kept(targets), log)
     this.#history = new History({ size: options.historySize, maxAge: options.historyMaxAge, maxBytes: options.historyMaxBytes })
+    this.#past = new Past(this.#broker, this.#history)
     this.replays = new Replays(this.#history, options.historyMaxBytes)
     this.#plainBeat = this.#formatBeat(null)
     this.#heartbeat = new Heartbeat({
@@ -85,7 +95,15 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   // Life cycle.
 
   async start (): Promise<void> {
-    await this.#broker.start((event, position, id) => this.#deliver(event, position, id))
+    await this.#broker.start({
+      deliver: (event, position, id) => this.#deliver(event, position, id),
+      skipTo: position => this.#skipTo(position),
+      recipients: event => this.#recipients(event),
+      presence: (change, channel, { clientId, metadata }, instance) => this.#emit(change, { clientId, metadata: metadata as SSEMetadata, instance }, channel),
+      historySize: this.options.historySize,
+      historyMaxAge: this.options.historyMaxAge,
+      log: this.#log
+    })
   }
 
   startHeartbeat (): void {
@@ -151,23 +169,19 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   // application's runs before every client has it in line, and nobody is written to, so that what this turn and the next
   // ones bring goes into the same write.
   #deliver (event: BrokerEvent, position: number, id: string | null): number {
-    const { targets, name, except } = event
+    const { targets, kept, name, except } = event
     const text = formatEvent(id, name, event.data, event.retry)
     const size = Buffer.byteLength(text)
     this.#position = position
     this.counters.published++
-    if (id !== null) {
-      const kept = targets.filter(target => this.#isKept(target))
-      if (kept.length > 0) this.#history.add({ position, name, except, text, size }, kept)
-    }
+    if (id !== null && kept.length > 0) this.#history.add({ position, name, except, text, size }, kept)
     let recipients = 0
     const frame = new Frame(text, size)
     for (const target of targets) {
       for (const client of this.#registry.at(target)) {
         // One that is in two of the channels has it already: a mark on the client is cheaper than a set of those who do.
-        if (client.position === position || (target === BROADCAST && !client.broadcast)) continue
-        if (client.names !== null && !client.names.has(name)) continue
-        if (except !== '' && client.id === except) continue
+        // What it had already when it came here from an instance that is ahead counts as well.
+        if (client.position >= position || !this.#gets(client, target, name, except)) continue
         client.position = position
         client.push(frame)
         recipients++
@@ -181,12 +195,42 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     return recipients
   }
 
-  /** What is sent to a random id ends with its connection; nobody can come back with it. */
-  #isKept (target: string): boolean {
-    const id = idOf(target)
-    if (id === null) return true
+  /** Those of an event's targets for which it is kept. What is sent to a random id ends with its connection. */
+  #kept (targets: readonly string[]): readonly string[] {
+    // Only a client's id is a target of its own.
+    const id = idOf(targets[0]!)
+    if (id === null) return targets
     const [client] = this.#registry.withId(id)
-    return client === undefined || client.stable
+    return client === undefined || client.stable ? targets : []
+  }
+
+  #recipients ({ targets, name, except }: BrokerEvent): number {
+    const clients = new Set<Client>()
+    for (const target of targets) {
+      for (const client of this.#registry.at(target)) if (this.#gets(client, target, name, except)) clients.add(client)
+    }
+    return clients.size
+  }
+
+  #gets (client: Client, target: string, name: string, except: string): boolean {
+    return (target !== BROADCAST || client.broadcast) && (client.names === null || client.names.has(name)) && (except === '' || client.id !== except)
+  }
+
+  /** Events are lost for this instance: nothing before the position is known here, and every client is told. */
+  #skipTo (position: number): void {
+    this.#position = position
+    this.#history.skipTo(position)
+    this.#past.beginAt(position)
+    // In line, so that each is told behind all that it is given of what was before.
+    const text = formatGap(null)
+    const gap = new Frame(text, text.length)
+    for (const client of this.#registry.clients) {
+      client.position = Math.min(client.position, position)
+      client.endReplayAt(position)
+      client.push(gap)
+    }
+    this.scheduler.published()
+    this.endPublish()
   }
 
   endPublish (): void {
@@ -263,24 +307,54 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     const replays = mode === 'all' || (mode === 'missed' && lastEventId !== null)
     const targets = broadcast ? [BROADCAST, ...channels] : [...channels]
     if (stable) targets.push(clientTarget(id))
-    return new Client(this, {
-      id,
-      stable,
-      metadata: checked.metadata,
-      lastEventId,
-      names,
-      broadcast,
-      opening: {
-        greeting: checked.greeting ?? this.options.greeting,
-        retry: checked.retry === undefined ? this.options.retry : checked.retry,
-        head: this.#broker.head(),
-        resumes: place >= 0,
-        replays,
-        replay: replays || place >= 0
-          ? { targets, names, clientId: id, end: this.#position, cursor: Math.max(place, 0), told: -1 }
-          : null
-      }
-    })
+    const opening: Opening = {
+      greeting: checked.greeting ?? this.options.greeting,
+      retry: checked.retry === undefined ? this.options.retry : checked.retry,
+      head: this.#broker.head(),
+      resumes: false,
+      replays,
+      replay: replays || place !== -1 ? { targets, names, clientId: id, end: this.#position, cursor: 0, told: -1 } : null
+    }
+    const client = new Client(this, { id, stable, metadata: checked.metadata, lastEventId, names, broadcast, opening })
+    this.#beginReplay(client, opening, place)
+    return client
+  }
+
+  /** Finds where a client's replay begins, and holds the client until all is known that it needs. */
+  #beginReplay (client: Client, opening: Opening, place: number | BrokerPlaceAhead): void {
+    const { replay } = opening
+    if (replay === null) return
+    const from = (position: number): Promise<void> | null => {
+      opening.resumes = position >= 0
+      replay.cursor = Math.max(position, 0)
+      return this.#past.complete(replay.targets, replay.cursor)
+    }
+    let ready: Promise<void> | null
+    if (typeof place === 'number') ready = from(place)
+    else {
+      // Of what comes here only now, it has everything up to that place, unless events are lost meanwhile: `skipTo`.
+      client.position = replay.end = place.position
+      ready = place.arrived.then(async arrived => {
+        if (arrived) {
+          opening.head = client.lastEventId!
+          await from(place.position)
+          return
+        }
+        // There is no such place. It was passed over by what came meanwhile, and gets that from history; what came
+        // behind that place waits in line.
+        if (replay.end >= this.#position) {
+          client.position = replay.end = this.#position
+          opening.head = this.#broker.head()
+        }
+        await from(-1)
+      })
+    }
+    if (ready === null) return
+    client.hold()
+    ready.catch(error => {
+      opening.resumes = false
+      this.#log.warn({ err: error, clientId: client.id }, 'the broker could not tell what a client missed')
+    }).finally(() => client.release())
   }
 
   #filter (events: readonly unknown[] | undefined): ReadonlySet<string> | null {
@@ -300,7 +374,22 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     this.#registry.add(client)
     for (const channel of channels) this.#registry.join(client, channel)
     this.#log.debug({ clientId: client.id, channels }, 'client connected')
+    this.#present(client)
     this.#emit('connect', client)
+    if (this.listenerCount('join') > 0) for (const channel of channels) this.#emit('join', this.#presenceOf(client), channel)
+  }
+
+  /** Tells the other instances of a client's channels. */
+  #present (client: Client): void {
+    const { presence } = this.#broker
+    if (presence === undefined) return
+    let key = this.#keys.get(client)
+    if (key === undefined) this.#keys.set(client, key = String(++this.#keyCount))
+    presence.set(key, { clientId: client.id, metadata: client.metadata, channels: [...client.channels] })
+  }
+
+  #presenceOf ({ id, metadata }: Client): SSEPresence {
+    return { clientId: id, metadata, instance: this.#broker.presence?.instance ?? this.#instance }
   }
 
   /**
@@ -318,7 +407,13 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     }
     this.#log.debug({ clientId: client.id, reason }, 'client disconnected')
     client.abortSignal()
+    const key = this.#keys.get(client)
+    if (key !== undefined) {
+      this.#keys.delete(client)
+      this.#broker.presence!.delete(key)
+    }
     this.#emit('disconnect', client, reason)
+    if (this.listenerCount('leave') > 0) for (const channel of client.channels) this.#emit('leave', this.#presenceOf(client), channel)
   }
 
   /** Ends a client whose response is not its stream's: something else is answered. */
@@ -371,10 +466,15 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     const { maxChannelsPerClient } = this.options
     if (client.channels.size >= maxChannelsPerClient) throw new SSE_ERR_TOO_MANY_CHANNELS(maxChannelsPerClient)
     this.#registry.join(client, channel)
+    this.#present(client)
+    this.#emit('join', this.#presenceOf(client), channel)
   }
 
   leave (client: Client, channel: string): void {
+    if (client.closed || !client.channels.has(channel)) return
     this.#registry.leave(client, channel)
+    this.#present(client)
+    this.#emit('leave', this.#presenceOf(client), channel)
   }
 
   * #watched (): Generator<Client, void> {
@@ -395,9 +495,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     else this.disconnect(client, reason)
   }
 
-  #emit (event: 'connect', client: Client): void
-  #emit (event: 'disconnect', client: Client, reason: SSEDisconnectReason): void
-  #emit (event: keyof SSEHubEvents, ...args: [Client, SSEDisconnectReason?]): void {
+  #emit<Event extends keyof SSEHubEvents> (event: Event, ...args: SSEHubEvents[Event]): void {
     const failed = (error: unknown): void => this.#log.error({ err: error }, `a listener of "${event}" failed`)
     for (const listener of this.rawListeners(event) as Array<(...args: unknown[]) => unknown>) {
       try {
@@ -432,6 +530,13 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     return channel === undefined ? this.#registry.clients.size : this.#registry.countIn(channel)
   }
 
+  async presence (channel: string): Promise<SSEPresence[]> {
+    checkChannel(channel)
+    const { presence } = this.#broker
+    if (presence !== undefined) return presence.in(channel) as SSEPresence[]
+    return this.channelClients(channel).map(client => this.#presenceOf(client))
+  }
+
   cleanupDisconnected (): number {
     let count = 0
     for (const client of this.#watched()) {
@@ -452,7 +557,8 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
       bufferedBytes,
       historyEvents: this.#history.count,
       historyBytes: this.#history.bytes,
-      uptime: performance.now() - this.#startedAt
+      uptime: performance.now() - this.#startedAt,
+      broker: this.#broker.stats?.() ?? null
     }
   }
 }

@@ -96,6 +96,12 @@ function accepted (schema: TSchema): string {
   return `: ${schema.anyOf.map(choice => KindGuard.IsLiteral(choice) ? JSON.stringify(choice.const) : choice.type).join(' or ')}`
 }
 
+/** Makes a check of options that are asked for somewhere else. */
+export function checker<Schema extends TObject> (schema: Schema, where: string): (options: unknown) => Static<Schema> {
+  const compiled = TypeCompiler.Compile(schema)
+  return options => check(compiled, options, where)
+}
+
 /** @throws SSE_ERR_INVALID_OPTION */
 export const checkConnectOptions = (options: unknown): Static<typeof ConnectOptions> => check(connect, options, 'reply.sse()')
 /** @throws SSE_ERR_INVALID_OPTION */

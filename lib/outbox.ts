@@ -30,12 +30,12 @@ export interface Opening {
   readonly greeting: boolean
   /** `null` leaves it out. */
   readonly retry: number | null
-  /** The newest event's id when the client came: what is later waits for it. */
-  readonly head: string
+  /** The id of the place behind which all that is for the client waits for it, and will come. */
+  head: string
   /** What it has of the past and what it may miss; `null` where neither matters. */
   readonly replay: Replay | null
   /** Whether it said what it had last, and that is a place in today's order. */
-  readonly resumes: boolean
+  resumes: boolean
   /** Whether it is given what it missed; else it is only told whether it missed anything. */
   readonly replays: boolean
 }
@@ -79,6 +79,8 @@ export abstract class Outbox implements Visited, StreamOwner {
   #beatDue = false
   /** The newest event's id that it was told outside of events. */
   #headTold = ''
+  /** Nothing is written before what it missed is known. */
+  #held = false
   #ending = false
   #farewell: Chunk | null = null
 
@@ -234,12 +236,33 @@ export abstract class Outbox implements Visited, StreamOwner {
    * once, the first have something to read while the next ones' requests are dealt with.
    */
   onOpen (): void {
+    if (this.#held) {
+      // Not blocked by its socket, but not to be taken for stalled either.
+      this.blockedAt = Math.floor(performance.now())
+      return this.#stream.flushHead()
+    }
     this.ready = true
     process.nextTick(() => this.visit(Math.floor(performance.now())))
   }
 
+  /** Keeps everything back, until `release`. */
+  hold (): void {
+    this.#held = true
+  }
+
+  release (): void {
+    this.#held = false
+    if (this.#stream.open) this.onOpen()
+  }
+
+  /** No event up to a position comes live any more: a replay that was to end later ends there. */
+  endReplayAt (position: number): void {
+    const replay = this.#opening?.replay ?? this.#replay
+    if (replay !== null) replay.end = Math.min(replay.end, position)
+  }
+
   onDrain (): void {
-    if (this.ready || !this.#stream.open) return
+    if (this.ready || this.#held || !this.#stream.open) return
     this.ready = true
     this.#settle()
     this.host.scheduler.add(this)
@@ -293,11 +316,11 @@ export abstract class Outbox implements Visited, StreamOwner {
     if (this.#opening !== null) return this.#open(this.#opening)
     if (this.#replay !== null) {
       // History has let go of what the replay had not reached.
-      const gap = this.host.replays.lost(this.#replay) ? [gapChunk(NaN)] : []
+      const gap = this.host.replays.lost(this.#replay) ? [chunkOf(formatGap(null))] : []
       return [...gap, ...this.#page(this.#replay)]
     }
     if (this.#lost !== 0) {
-      const gap = gapChunk(this.#lost)
+      const gap = chunkOf(formatGap(this.#lost))
       this.#lost = 0
       return [gap]
     }
@@ -439,9 +462,12 @@ export abstract class Outbox implements Visited, StreamOwner {
 
 /**
  * Tells a client that events were lost for it while it was connected.
- * @param lost how many; `NaN` where nobody knows, which JSON writes as `null`
+ * @param lost how many; `null` where nobody knows
  */
-function gapChunk (lost: number): Chunk {
-  const text = formatEvent(null, 'sse:gap', JSON.stringify({ lost }), -1)
+export function formatGap (lost: number | null): string {
+  return formatEvent(null, 'sse:gap', JSON.stringify({ lost }), -1)
+}
+
+function chunkOf (text: string): Chunk {
   return Chunk.fromText(text, text.length)
 }

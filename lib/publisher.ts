@@ -19,16 +19,20 @@ export class Publisher {
   readonly #data: DataFormat
   readonly #maxEventBytes: number
   readonly #scheduler: Scheduler
+  /** Those of an event's targets for which it is kept. */
+  readonly #kept: (targets: readonly string[]) => readonly string[]
   readonly #log: FastifyBaseLogger
   #closed = false
   #round = 0
   #roundBytes = 0
 
-  constructor (broker: Broker, data: DataFormat, maxEventBytes: number, scheduler: Scheduler, log: FastifyBaseLogger) {
+  constructor (broker: Broker, data: DataFormat, maxEventBytes: number, scheduler: Scheduler,
+    kept: (targets: readonly string[]) => readonly string[], log: FastifyBaseLogger) {
     this.#broker = broker
     this.#data = data
     this.#maxEventBytes = maxEventBytes
     this.#scheduler = scheduler
+    this.#kept = kept
     this.#log = log
   }
 
@@ -45,13 +49,16 @@ export class Publisher {
     try {
       if (this.#closed) throw new SSE_ERR_CLOSED()
       const checked = options === undefined ? {} : checkPublishOptions(options)
+      const to = targets()
+      const transient = checked.transient === true
       const event: BrokerEvent = {
-        targets: targets(),
+        targets: to,
         name,
         data: this.format(name, data, checked.raw === true),
         retry: checked.retry ?? -1,
         except: checked.except ?? '',
-        transient: checked.transient === true
+        transient,
+        kept: transient ? [] : this.#kept(to)
       }
       return this.#accepted(event, checked.idempotencyKey ?? '')
     } catch (error) {

@@ -19,7 +19,7 @@ export interface Replay {
   /** Whose replay it is: an event may except it. */
   readonly clientId: string
   /** The last position: what came later reaches the client live. */
-  readonly end: number
+  end: number
   /** The position up to which it has everything. */
   cursor: number
   /** The history's tick up to which the client knows of losses. */
@@ -66,6 +66,7 @@ export class Replays {
   lost (replay: Replay): boolean {
     if (replay.cursor >= replay.end) return false
     this.#history.expire()
+    this.#history.expireOf(replay.targets)
     return this.#history.lost(replay.targets, replay.cursor, replay.told)
   }
 
@@ -111,8 +112,9 @@ export class Replays {
     const known = this.#blocks.get(blockKey)
     if (known !== undefined) {
       this.#forget(blockKey, known)
-      // One that the present cut off serves those who came with it. What history has let go of since may have been in it.
-      if (known.end === end && !this.#history.lost(targets, replay.cursor, known.tick)) {
+      // One that the present cut off serves those who came with it. What history has let go
+      // of since may have been in it, and what it was filled with is not.
+      if (known.end === end && known.tick >= this.#history.filledAt && !this.#history.lost(targets, replay.cursor, known.tick)) {
         this.#keep(blockKey, known)
         return known
       }

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import sse, {
-  SSE_ERR_BROKER_UNAVAILABLE, SSE_ERR_INVALID_OPTION, type Broker, type BrokerEvent, type BrokerReceipt, type Deliver, type SSEPluginOptions
+  SSE_ERR_BROKER_UNAVAILABLE, SSE_ERR_INVALID_OPTION, type Broker, type BrokerEvent, type BrokerReceipt, type BrokerSink, type SSEPluginOptions
 } from '../lib/index.js'
 import { AsyncBroker } from './support/async-broker.js'
 import { buildApp } from './support/app.js'
@@ -80,14 +80,14 @@ t.test('nothing reaches a client before the broker hands it back', async t => {
 
 t.test('a broker that holds its events back and reorders them: clients see its order', async t => {
   const held: Array<() => void> = []
-  let deliver: Deliver
+  let sink: BrokerSink
   let position = 0
   const broker: Broker = {
-    start (given) { deliver = given },
+    start (given) { sink = given },
     publish: event => new Promise(resolve => {
       held.push(() => {
         position++
-        resolve({ id: `p${position}`, recipients: deliver(event, position, `p${position}`) })
+        resolve({ id: `p${position}`, recipients: sink.deliver(event, position, `p${position}`) })
       })
     }),
     head: () => `p${position}`,
@@ -163,10 +163,10 @@ t.test('a broker sees an event as the hub made it', async t => {
   await app.sse.toChannels(['x', 'y', 'x'], 'c', undefined, { transient: true })
   await app.sse.toClient('alice', 'd', [])
   t.strictSame(events, [
-    { targets: [''], name: 'a', data: '{"n":1}', retry: -1, except: '', transient: false },
-    { targets: ['room'], name: 'b', data: 'x', retry: 5, except: 'alice', transient: false },
-    { targets: ['x', 'y'], name: 'c', data: 'null', retry: -1, except: '', transient: true },
-    { targets: ['\0alice'], name: 'd', data: '[]', retry: -1, except: '', transient: false }
+    { targets: [''], name: 'a', data: '{"n":1}', retry: -1, except: '', transient: false, kept: [''] },
+    { targets: ['room'], name: 'b', data: 'x', retry: 5, except: 'alice', transient: false, kept: ['room'] },
+    { targets: ['x', 'y'], name: 'c', data: 'null', retry: -1, except: '', transient: true, kept: [] },
+    { targets: ['\0alice'], name: 'd', data: '[]', retry: -1, except: '', transient: false, kept: ['\0alice'] }
   ])
 })
 

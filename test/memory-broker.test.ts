@@ -1,6 +1,7 @@
 import t from 'tap'
 import { MemoryBroker } from '../lib/brokers/memory.js'
 import type { BrokerEvent } from '../lib/index.js'
+import { brokerEvent, brokerSink } from './support/broker-sink.js'
 
 interface Delivered { event: BrokerEvent, position: number, id: string | null }
 
@@ -8,15 +9,17 @@ interface Delivered { event: BrokerEvent, position: number, id: string | null }
 function started (): { broker: MemoryBroker, delivered: Delivered[] } {
   const broker = new MemoryBroker()
   const delivered: Delivered[] = []
-  broker.start((event, position, id) => {
-    delivered.push({ event, position, id })
-    return position
-  })
+  broker.start(brokerSink({
+    deliver (event, position, id) {
+      delivered.push({ event, position, id })
+      return position
+    }
+  }))
   return { broker, delivered }
 }
 
 function eventOf (name: string, transient = false): BrokerEvent {
-  return { targets: [''], name, data: '1', retry: -1, except: '', transient }
+  return brokerEvent({ name, transient })
 }
 
 t.test('each event is delivered within the call, at the next position', async t => {
@@ -110,10 +113,12 @@ t.test('of the keys the newest 10,000 are remembered', async t => {
 t.test('an event whose delivery fails leaves its key free', async t => {
   const broker = new MemoryBroker()
   let fails = true
-  broker.start(() => {
-    if (fails) throw new Error('no')
-    return 0
-  })
+  broker.start(brokerSink({
+    deliver () {
+      if (fails) throw new Error('no')
+      return 0
+    }
+  }))
   t.throws(() => broker.publish(eventOf('a'), 'k'), { message: 'no' })
   fails = false
   t.type(broker.publish(eventOf('a'), 'k').id, 'string')

@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { EventSource } from 'eventsource'
 import t, { type Test } from 'tap'
+import { RedisServer, withoutRedis } from './support/redis-server.js'
 import { startServer } from './support/server-process.js'
 import { ended, spawnProgram } from './support/spawn-program.js'
 
@@ -29,8 +30,8 @@ async function program (t: Test, code: string): Promise<string> {
 }
 
 /** Runs a program to its end and gives what it prints. */
-async function run (t: Test, code: string): Promise<string> {
-  const { code: exitCode, stdout, stderr } = await ended(spawnProgram(t, await program(t, code)))
+async function run (t: Test, code: string, env: Record<string, string> = {}): Promise<string> {
+  const { code: exitCode, stdout, stderr } = await ended(spawnProgram(t, await program(t, code), { env }))
   t.equal(exitCode, 0, stderr)
   return stdout
 }
@@ -90,4 +91,20 @@ ${blockWith('new EventSource(')}
 source.addEventListener('sse:open', () => app.sse.toChannel('lobby', 'message', { text: 'hi' }))
 source.addEventListener('message', () => process.exit())`)
   t.equal(output, 'a first visit, or something is missing: load the state\n{ text: \'hi\' }\n')
+})
+
+t.test('the broker over Redis of the README runs, with the rights that stand there', { skip: withoutRedis }, async t => {
+  const redis = await RedisServer.start(t)
+  const rights = /^ACL SETUSER sse on >secret (.*)$/m.exec(readme)![1]!.split(' ')
+  await redis.connect(t).call('ACL', 'SETUSER', 'sse', 'on', '>secret', ...rights)
+  const output = await run(t, `${blockWith('redisBroker({ client')}
+app.sse.on('join', (_who, channel) => console.log('join', channel))
+app.get('/', (_request, reply) => { reply.sse('room') })
+app.inject({ url: '/', payloadAsStream: true })
+console.log((await app.sse.toChannel('room', 'message', 'hi', { idempotencyKey: 'k' })).recipients)
+console.log(await app.sse.presence('room').then(present => present.length), app.sse.stats().broker.state)
+await app.close()
+client.disconnect()
+`, { REDIS_URL: `redis://sse:secret@127.0.0.1:${redis.port}` })
+  t.match(output, /^join room\n1\n1 ready\n/)
 })

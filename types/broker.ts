@@ -1,4 +1,5 @@
-// The broker's contract: where events are ordered. It must not know of clients, HTTP or the wire format.
+// The broker's contract: where events are ordered, and how every instance gets them. It must not know of HTTP or the wire
+// format.
 
 /** An event on its way through a broker, which carries it and does not look inside. */
 export interface BrokerEvent {
@@ -13,34 +14,127 @@ export interface BrokerEvent {
   readonly except: string
   /** Delivered live only: it needs no id, and nothing of it is kept. */
   readonly transient: boolean
+  /** Those of its targets for which it is kept. */
+  readonly kept: readonly string[]
 }
-
-/**
- * The hub's side: hands over one event. Called in the broker's order, the same on every instance, once per event,
- * those that this instance published included, and never from within itself.
- * @param position this instance's number of the event, one more than the last one's
- * @param id what clients are told, without CR, LF and NUL; `null` where the event is transient
- * @returns how many clients of this instance the event was for
- */
-export type Deliver = (event: BrokerEvent, position: number, id: string | null) => number
 
 /** What `publish` gives back. */
 export interface BrokerReceipt {
   readonly id: string | null
-  /** What `Deliver` returned for this event. */
+  /** What `deliver` returned for this event, or `recipients` where it is delivered later. */
   readonly recipients: number
 }
 
+/** An event of the past, as a broker that keeps events gives it back. */
+export interface BrokerPastEvent {
+  readonly event: BrokerEvent
+  readonly position: number
+  readonly id: string
+  /** When it was accepted, in milliseconds of `Date.now()`. */
+  readonly time: number
+}
+
+/** What a broker keeps of one target. */
+export interface BrokerPast {
+  /** Oldest first, at most the hub's `historySize`. */
+  readonly events: readonly BrokerPastEvent[]
+  /** The position of the newest event of the target that is not among them and is lost; 0 where none is. */
+  readonly floor: number
+  /** The position up to which this is all of the target's: at least what had come here when the broker was asked. */
+  readonly known: number
+}
+
+/** A place that another instance told a client of, and that this one has not come to. */
+export interface BrokerPlaceAhead {
+  readonly position: number
+  /** True once it has come to it; false where there is no such place after all. */
+  readonly arrived: Promise<boolean>
+}
+
+/** A stream somewhere in the cluster. */
+export interface BrokerMember {
+  readonly clientId: string
+  readonly metadata: unknown
+  readonly channels: readonly string[]
+}
+
+export interface BrokerPresent {
+  readonly clientId: string
+  readonly metadata: unknown
+  /** Which instance it is connected to. */
+  readonly instance: string
+}
+
+/** Who is connected, over all instances. */
+export interface BrokerPresence {
+  /** This instance's name in it. */
+  readonly instance: string
+  /** A stream of this instance is there, or is in other channels than before. */
+  set (key: string, member: BrokerMember): void
+  /** A stream of this instance is gone. */
+  delete (key: string): void
+  /** Who is in a channel, this instance's included. */
+  in (channel: string): BrokerPresent[]
+}
+
+/** How a broker is. */
+export interface BrokerStats {
+  /** Whether it takes events now. */
+  readonly state: 'ready' | 'unavailable'
+  /** How often the connection came back, since start. */
+  readonly reconnects: number
+  /** Publishes that failed, since start. */
+  readonly publishFailures: number
+  /** Entries that were none, since start. */
+  readonly malformed: number
+  /** Events that it had and that were not delivered here, when that was looked at last. */
+  readonly lag: number
+  /** Milliseconds of the last round trip; `null` where none was measured. */
+  readonly roundTrip: number | null
+}
+
+/** The hub's side, given to a broker at its start. */
+export interface BrokerSink {
+  /**
+   * Hands over one event. Called in the broker's order, the same on every instance, once per event, those that this
+   * instance published included, and never from within itself.
+   * @param position this instance's number of the event: they grow
+   * @param id what clients are told, without CR, LF and NUL; `null` where the event is transient
+   * @returns how many clients of this instance the event was for
+   */
+  deliver (event: BrokerEvent, position: number, id: string | null): number
+  /**
+   * Says that events up to a position never came here and won't: at the start, or when the broker has lost some. Every
+   * client that is connected is told. What `past` gives may fill the hole.
+   * @param position not less than the last one delivered; the next event's is larger
+   */
+  skipTo (position: number): void
+  /** How many clients of this instance an event would be for now. */
+  recipients (event: BrokerEvent): number
+  /** A stream of another instance came to a channel, or left one. */
+  presence (change: 'join' | 'leave', channel: string, member: BrokerMember, instance: string): void
+  /** Events to keep per target, and for how many milliseconds; `Infinity` for no limit. */
+  readonly historySize: number
+  readonly historyMaxAge: number
+  /** Where it may log. */
+  readonly log: BrokerLog
+}
+
+export interface BrokerLog {
+  warn (details: object, message: string): void
+  error (details: object, message: string): void
+}
+
 /**
- * Orders events and hands every instance all of them. An instance delivers only what comes back through `Deliver`,
+ * Orders events and hands every instance all of them. An instance delivers only what comes back through `deliver`,
  * so that all clients see one order. One broker serves one hub.
  */
 export interface Broker {
   /** Called once, before anything is published. */
-  start (deliver: Deliver): void | Promise<void>
+  start (sink: BrokerSink): void | Promise<void>
   /**
    * Accepts an event, or fails with nothing stored; where that can't be known, the error's `inDoubt` is true.
-   * The same `idempotencyKey` stores once, and answers with the first one's receipt. A broker that is in the same
+   * The same `idempotencyKey` stores once, and answers with the first one's id. A broker that is in the same
    * process may deliver within the call.
    */
   publish (event: BrokerEvent, idempotencyKey: string): BrokerReceipt | Promise<BrokerReceipt>
@@ -48,9 +142,18 @@ export interface Broker {
   head (): string
   /**
    * The position of an id that a client brought: of the event itself, all before it having been delivered or passed
-   * over. `-1` where the id is no place in today's order: from another epoch, malformed, not yet given.
+   * over. `-1` where the id is no place in today's order: from another epoch, malformed, not given yet, or so old that
+   * nobody can say what came behind it.
    */
-  position (id: string): number
+  position (id: string): number | BrokerPlaceAhead
+  /**
+   * What is kept of some targets, up to the position at which this instance began to deliver and beyond it: where the
+   * hub has to ask because it began later. A broker that keeps nothing leaves it out.
+   */
+  past? (targets: readonly string[]): Promise<ReadonlyMap<string, BrokerPast>>
+  /** Left out by a broker within one process: the hub knows who is there. */
+  readonly presence?: BrokerPresence
+  stats? (): BrokerStats
   /** Called once, after the last client has gone. */
   close (): void | Promise<void>
 }

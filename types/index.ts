@@ -2,9 +2,9 @@
 import type { EventEmitter } from 'node:events'
 import type { Readable } from 'node:stream'
 import type { Static, TSchema } from '@sinclair/typebox'
-import type { Broker } from './broker.js'
+import type { Broker, BrokerStats } from './broker.js'
 
-export type { Broker, BrokerEvent, BrokerReceipt, Deliver } from './broker.js'
+export type * from './broker.js'
 
 /**
  * Declare your events and your client metadata here, once, and every call follows:
@@ -192,9 +192,20 @@ export interface SSEClient {
  */
 export type SSEDisconnectReason = 'client' | 'server' | 'slow' | 'stalled' | 'shutdown' | 'error'
 
+/** A stream in a channel, on whichever instance. */
+export interface SSEPresence {
+  readonly clientId: string
+  readonly metadata: SSEMetadata
+  /** Which instance it is connected to: a random name, new with every start. */
+  readonly instance: string
+}
+
 export interface SSEHubEvents {
   connect: [client: SSEClient]
   disconnect: [client: SSEClient, reason: SSEDisconnectReason]
+  /** A stream of any instance came to a channel, or left one. */
+  join: [who: SSEPresence, channel: string]
+  leave: [who: SSEPresence, channel: string]
 }
 
 export interface SSEStats {
@@ -224,6 +235,8 @@ export interface SSEStats {
   historyBytes: number
   /** Milliseconds since the hub was made. */
   uptime: number
+  /** How the broker is; `null` for the one in memory. */
+  broker: BrokerStats | null
 }
 
 /** The hub: `fastify.sse`. */
@@ -255,6 +268,12 @@ export interface SSEHub extends EventEmitter<SSEHubEvents> {
   channels (): Array<{ name: string, count: number }>
   /** How many clients there are, in a channel or in all. */
   clientCount (channel?: string): number
+  /**
+   * Who is in a channel, over all instances: one entry a stream. What another instance's clients did arrives within a
+   * fraction of a second; what a killed one had told is gone after three of the broker's lease periods.
+   * Rejects with `SSE_ERR_INVALID_CHANNEL`.
+   */
+  presence (channel: string): Promise<SSEPresence[]>
   /** Sweeps now what the hub sweeps by itself: clients whose connection is gone. Returns how many it removed. */
   cleanupDisconnected (): number
   /** Counters since start and gauges now. */

@@ -1,6 +1,6 @@
 // The default broker: one process, no dependency. It gives out the order and keeps no events; the hub's history does.
 import { randomBytes } from 'node:crypto'
-import type { Broker, BrokerEvent, BrokerReceipt, Deliver } from '../../types/broker.js'
+import type { Broker, BrokerEvent, BrokerReceipt, BrokerSink } from '../../types/broker.js'
 
 /** Keys of this many publishes are remembered. */
 const MAX_KEYS = 10_000
@@ -13,10 +13,10 @@ export class MemoryBroker implements Broker {
   #position = 0
   /** Made once: every client keeps the one that it was told. */
   #head = this.#epoch + this.#position
-  #deliver!: Deliver
+  #sink!: BrokerSink
 
-  start (deliver: Deliver): void {
-    this.#deliver = deliver
+  start (sink: BrokerSink): void {
+    this.#sink = sink
   }
 
   publish (event: BrokerEvent, idempotencyKey: string): BrokerReceipt {
@@ -33,7 +33,7 @@ export class MemoryBroker implements Broker {
     const position = ++this.#position
     this.#head = this.#epoch + position
     const id = event.transient ? null : this.#head
-    return { id, recipients: this.#deliver(event, position, id) }
+    return { id, recipients: this.#sink.deliver(event, position, id) }
   }
 
   head (): string {

@@ -1,5 +1,5 @@
 // A broker as an application might bring its own: in this process, but it delivers in a later turn of the event loop.
-import type { Broker, BrokerEvent, BrokerReceipt, Deliver } from '../../lib/index.js'
+import type { Broker, BrokerEvent, BrokerReceipt, BrokerSink } from '../../lib/index.js'
 
 const EPOCH = 'async:'
 
@@ -8,11 +8,11 @@ export class AsyncBroker implements Broker {
   closed = false
   readonly #receipts = new Map<string, Promise<BrokerReceipt>>()
   #position = 0
-  #deliver: Deliver | null = null
+  #sink!: BrokerSink
 
-  async start (deliver: Deliver): Promise<void> {
+  async start (sink: BrokerSink): Promise<void> {
     await new Promise(resolve => setImmediate(resolve))
-    this.#deliver = deliver
+    this.#sink = sink
     this.started = true
   }
 
@@ -23,7 +23,7 @@ export class AsyncBroker implements Broker {
       setImmediate(() => {
         const position = ++this.#position
         const id = event.transient ? null : EPOCH + position
-        resolve({ id, recipients: this.#deliver!(event, position, id) })
+        resolve({ id, recipients: this.#sink.deliver(event, position, id) })
       })
     })
     if (idempotencyKey !== '') this.#receipts.set(idempotencyKey, receipt)

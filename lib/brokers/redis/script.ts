@@ -1,0 +1,181 @@
+// What runs inside Redis: a batch of events gets its place in the order, all of it or nothing. It is the only one that
+// writes to the log and to the histories.
+//
+// KEYS: meta, log, last of the caller's epoch, last of the proposed epoch, the publisher's, then for each event its
+// idempotency key, if it has one, and the history of each target that keeps it.
+//
+// meta  hash: e epoch, n number of the newest event, t-q id of the newest entry, hour when it was last tidied up, at… the
+//       number of the newest event in an hour, run Redis's own run id, for which an instance has vouched
+// log   stream, one entry a batch: e, n of its first event, t time, p publisher, s batch, b events, k presence, x those
+//       that were stored before
+// last  sorted set: of each target the number of its newest event. Its member '\0' tells that it is there at all
+// history of a target: stream, one entry an event, its id is the number: p number of the target's event before, t, v
+//
+// Answers: OK number-of-the-first time | EXPIRED | STORED | ORDER | EPOCH epoch
+export const PUBLISH = `
+local meta, log, last, proposedLast, publisher = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local epoch, proposed, known, knownTime = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local publisherId, batch, behind, deadline = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local historySize, historyAge, logAge = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
+local reset, presence, count = ARGV[12] == '1', ARGV[13], tonumber(ARGV[14])
+
+local function text (number) return string.format('%.0f', number) end
+
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local stored = tonumber(redis.call('GET', publisher) or '0')
+if batch > 0 then
+  if batch <= stored then return { 'STORED' } end
+  if now > deadline then return { 'EXPIRED' } end
+  if stored < behind then return { 'ORDER' } end
+end
+
+local fields = redis.call('HMGET', meta, 'e', 'n', 't', 'q', 'hour')
+local e, n, t, q = fields[1], tonumber(fields[2] or '0'), tonumber(fields[3] or '0'), tonumber(fields[4] or '0')
+
+-- The present time and what the newest entry has: the next one's id is behind both.
+local function add (values)
+  if now > t then t = now q = 0 else q = q + 1 end
+  return redis.pcall('XADD', log, 'MINID', '~', text(now - logAge), text(t) .. '-' .. text(q), unpack(values))
+end
+
+-- Nothing else is written where this fails. Returns the error, or nothing.
+local function append (values)
+  local added = add(values)
+  if added.err and string.find(added.err, 'equal or smaller', 1, true) then
+    -- Somebody else wrote to the log.
+    local newest = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+    local time, sequence = string.match(newest and newest[1] or '0-0', '^(%d+)-(%d+)$')
+    if tonumber(time) <= now + 60000 then
+      t, q = math.max(now, tonumber(time)), tonumber(sequence)
+      added = add(values)
+    end
+  end
+  if added.err then return added end
+  redis.call('HSET', meta, 'n', text(n), 't', text(t), 'q', text(q))
+end
+
+local function begin ()
+  if redis.call('TYPE', log).ok ~= 'stream' then redis.call('DEL', log) end
+  -- The log may be there without what tells its newest entry.
+  local newest = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+  if newest then t = math.max(t, tonumber(string.match(newest[1], '^%d+'))) + 1 end
+  t = math.max(t, knownTime + 1)
+  n = 0
+  redis.call('DEL', meta)
+  local entry = { 'e', proposed, 'n', '1', 't', text(now), 'b', '[]' }
+  if append(entry) then
+    -- Somebody wrote to the log what nothing fits behind.
+    redis.call('DEL', log)
+    t = math.max(now, knownTime)
+    append(entry)
+  end
+  redis.call('HSET', meta, 'e', proposed)
+  redis.call('ZADD', proposedLast, -1, '\\0')
+  redis.call('PEXPIRE', proposedLast, text(historyAge * 2 + 7200000))
+  return { 'EPOCH', proposed }
+end
+
+local ours = e == epoch
+if not e or redis.call('TYPE', log).ok ~= 'stream' or
+  (ours and (reset or n < known or redis.call('EXISTS', last) == 0)) then return begin() end
+if not ours then return { 'EPOCH', e } end
+
+local first = n + 1
+local events, before, numbers, answers = {}, {}, {}, {}
+local key, argument = 6, 15
+for i = 0, count - 1 do
+  local event, idempotent, kept = ARGV[argument], ARGV[argument + 1] == '1', tonumber(ARGV[argument + 2])
+  argument = argument + 3
+  local answered = false
+  if idempotent then
+    answered = answers[KEYS[key]] or redis.call('GET', KEYS[key])
+    if not answered then answers[KEYS[key]] = e .. '.' .. text(n + 1) .. '.' .. text(now) end
+    key = key + 1
+  end
+  if answered then
+    before[#before + 1] = i .. ':' .. answered
+  else
+    n = n + 1
+    numbers[#numbers + 1] = { n, event, key, key + kept - 1 }
+    events[#events + 1] = event
+  end
+  key = key + kept
+end
+
+local values = { 'e', e, 'n', text(first), 't', text(now), 'b', '[' .. table.concat(events, ',') .. ']' }
+local function field (name, value)
+  values[#values + 1] = name
+  values[#values + 1] = value
+end
+if batch > 0 then
+  field('p', publisherId)
+  field('s', text(batch))
+end
+if #before > 0 then field('x', table.concat(before, ',')) end
+if presence ~= '' then field('k', presence) end
+local failed = append(values)
+if failed then
+  if not string.find(failed.err, 'equal or smaller', 1, true) and not string.find(failed.err, 'exhausted', 1, true) then return failed end
+  redis.call('DEL', log)
+  return begin()
+end
+
+-- From here on nothing can fail any more.
+if batch > 0 then redis.call('SET', publisher, text(batch), 'PX', 3600000) end
+for idempotent, answer in pairs(answers) do redis.call('SET', idempotent, answer, 'PX', 3600000) end
+-- The names of histories, less what stands before the target: a prefix of the client's may be part of it.
+local prefix = #meta - #'meta' + #('h:' .. e .. ':')
+for _, stored in ipairs(numbers) do
+  local number, event = text(stored[1]), stored[2]
+  for j = stored[3], stored[4] do
+    local target = string.sub(KEYS[j], prefix + 1)
+    local row = { 'MAXLEN', historySize, number .. '-0', 'p', redis.call('ZSCORE', last, target) or '0', 't', text(now), 'v', event }
+    if redis.pcall('XADD', KEYS[j], unpack(row)).err then
+      -- Somebody else wrote to it.
+      redis.call('DEL', KEYS[j])
+      redis.call('XADD', KEYS[j], unpack(row))
+    end
+    redis.call('PEXPIRE', KEYS[j], text(historyAge))
+    redis.call('ZADD', last, number, target)
+  end
+end
+
+-- Once an hour the numbers of targets whose histories have run out are forgotten.
+local hour = math.floor(now / 3600000)
+if tonumber(fields[5] or '-1') ~= hour then
+  redis.call('HSET', meta, 'hour', hour, 'at' .. hour, text(n))
+  redis.call('PEXPIRE', last, text(historyAge * 2 + 7200000))
+  local all = redis.call('HGETALL', meta)
+  for i = 1, #all, 2 do
+    local at = tonumber(string.match(all[i], '^at(%d+)$'))
+    if at and (hour - at - 1) * 3600000 > historyAge then
+      redis.call('ZREMRANGEBYSCORE', last, 0, all[i + 1])
+      redis.call('HDEL', meta, all[i])
+    end
+  end
+end
+
+return { 'OK', text(first), text(now) }
+`
+
+/** Redis's clock. KEYS: any. */
+export const TIME = "return redis.call('TIME')"
+
+// Whether what Redis has is what it had: after a restart it may come from an older copy. Only an instance that saw it
+// before can tell, and vouches for it; one that has just started asks.
+//
+// KEYS: meta. ARGV: epoch, number of the newest event that the instance knows of, '1' to vouch.
+// Answers 1 where somebody has vouched for this run of Redis, or nobody has to since nothing is known of another one.
+export const VOUCH = `
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+local fields = redis.call('HMGET', KEYS[1], 'e', 'n', 'run')
+local e, n, known = fields[1], tonumber(fields[2] or '0'), fields[3]
+if known == run then return 1 end
+if e == ARGV[1] and n >= tonumber(ARGV[2]) and (ARGV[3] == '1' or not known) then
+  redis.call('HSET', KEYS[1], 'run', run)
+  return 1
+end
+return 0
+`

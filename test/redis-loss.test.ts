@@ -1,0 +1,94 @@
+// Data is lost while Redis is there: a key, or all of them.
+import t from 'tap'
+import { Cluster, TARGETS } from './support/cluster.js'
+import { none } from './support/ledger.js'
+import { RedisServer, withoutRedis } from './support/redis-server.js'
+
+/** What is lost, and whether the order can't be trusted without it. */
+const LOSSES: ReadonlyArray<readonly [what: string, ends: boolean]> = [
+  ['everything', true],
+  ['{sse}:meta', true],
+  ['{sse}:log', true],
+  ['{sse}:last:*', true],
+  ['{sse}:h:*', false],
+  ['{sse}:publisher:*', false],
+  ['{sse}:key:*', false],
+  ['{sse}:leases', false],
+  ['{sse}:present:*', false]
+]
+
+t.test('loss of data', { skip: withoutRedis }, async t => {
+  const redis = await RedisServer.start(t)
+  const client = redis.connect(t)
+  const cluster = await Cluster.start(t, 2, { broker: { url: redis.url } })
+  const { ledger, readers, instances: [first, second] } = cluster
+  await cluster.connect(10)
+
+  async function lose (what: string): Promise<void> {
+    if (what === 'everything') await client.flushall()
+    else await client.del(await client.keys(what))
+  }
+
+  let gaps = 0
+  for (const [what, ends] of LOSSES) {
+    for (const load of [true, false]) {
+      const name = `${what} is lost ${load ? 'while publishing goes on' : 'while nothing is published'}: ${ends ? 'every client is told once' : 'no client loses anything'}`
+      await t.test(name, async t => {
+        const begin = (part: string): void => {
+          first!.publish({ name: `with keys ${part} ${name}`, burst: 5, targets: TARGETS, keyed: true })
+          second!.publish({ name: `without ${part} ${name}`, burst: 5, targets: TARGETS })
+        }
+        const finish = async (part: string): Promise<void> => {
+          await first!.finish(`with keys ${part} ${name}`)
+          await second!.finish(`without ${part} ${name}`)
+        }
+        const epochs = ledger.epochs.size
+        begin('before')
+        await ledger.untilAcknowledged(ledger.acknowledged.size + 200)
+        if (!load) {
+          await finish('before')
+          await cluster.settled()
+        }
+        await lose(what)
+        if (ends) gaps++
+        if (!load) {
+          await Promise.all(readers.map(async reader => await reader.until(() => reader.count('gap') >= gaps)))
+          begin('behind')
+        }
+        await ledger.untilAcknowledged(ledger.acknowledged.size + 200)
+        await finish(load ? 'before' : 'behind')
+        await cluster.settled()
+        t.strictSame(readers.map(reader => reader.count('gap')), readers.map(() => gaps))
+        t.equal(ledger.epochs.size, Math.max(1, epochs) + (ends ? 1 : 0))
+      })
+    }
+  }
+  t.strictSame(ledger.rejections, [])
+  t.strictSame(ledger.losses.filter(loss => !loss.endsWith(': gap')), [])
+  t.strictSame(ledger.faults(), none)
+})
+
+for (const what of ['{sse}:h:*', '{sse}:last:*']) {
+  t.test(`a client that resumes on a fresh instance is told that it may have missed something, where ${what} is lost`, { skip: withoutRedis }, async t => {
+    const redis = await RedisServer.start(t)
+    const client = redis.connect(t)
+    const cluster = await Cluster.start(t, 1, { broker: { url: redis.url } })
+    const { ledger, instances: [first] } = cluster
+    const reader = await cluster.reader({ name: 'reader', channels: ['a'] })
+    for (const name of ['seen', 'missed']) {
+      first!.publish({ name, count: 10, targets: [['a']] })
+      await first!.done(name)
+      if (name === 'seen') await reader.untilEvent('seen', 10)
+      reader.end()
+    }
+    await first!.kill()
+    await client.del(await client.keys(what))
+    const fresh = await cluster.add()
+    cluster.remove(first!)
+    await reader.comeBack()
+    fresh.publish({ name: 'behind', count: 10, targets: [['a']] })
+    await reader.untilEvent('behind', 10)
+    t.strictSame(ledger.losses, ['reader: lost'])
+    t.strictSame(ledger.faults(), none)
+  })
+}

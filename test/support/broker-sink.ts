@@ -1,0 +1,21 @@
+// A hub's side of a broker, for tests of the broker alone.
+import type { BrokerEvent, BrokerSink } from '../../lib/index.js'
+
+/** Only what a test is about is given; the rest takes everything and says nothing. */
+export function brokerSink (given: Partial<BrokerSink> = {}): BrokerSink {
+  return {
+    deliver: () => 0,
+    skipTo () {},
+    recipients: () => 0,
+    presence () {},
+    historySize: 50,
+    historyMaxAge: Infinity,
+    log: { warn () {}, error () {} },
+    ...given
+  }
+}
+
+export function brokerEvent (given: Partial<BrokerEvent> = {}): BrokerEvent {
+  const targets = given.targets ?? ['']
+  return { targets, name: 'n', data: '1', retry: -1, except: '', transient: false, kept: given.transient === true ? [] : targets, ...given }
+}

@@ -1,0 +1,138 @@
+// Instances of an application, each in a process of its own, on the built package.
+import { spawn, type ChildProcess } from 'node:child_process'
+import { EventEmitter, once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import type { Test } from 'tap'
+import type { RedisBrokerOptions } from '../../lib/brokers/redis/index.js'
+import type { SSEPluginOptions, SSEStats } from '../../lib/index.js'
+import type { Ending, Ledger } from './ledger.js'
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+
+export interface InstanceOptions {
+  readonly broker: Omit<RedisBrokerOptions, 'client'>
+  /** Options of a client that the application passes in. */
+  readonly client?: object
+  /** The same of a cluster. */
+  readonly cluster?: { readonly nodes: readonly object[], readonly options?: object }
+  readonly hub?: SSEPluginOptions
+}
+
+/** What a publisher does; see `processes/instance.js`. */
+export interface Publisher {
+  /** One name, one publisher, in the whole test. */
+  readonly name: string
+  /** Events to publish; without it until `finish`. */
+  readonly count?: number
+  /** Events that may be unanswered. */
+  readonly window?: number
+  /** So many at a time … */
+  readonly burst?: number
+  /** … so often, in milliseconds; without it as fast as they are answered. */
+  readonly every?: number
+  /** The channels of each event, in turn; none for a broadcast. */
+  readonly targets: ReadonlyArray<readonly string[]>
+  /** Whether each event has an idempotency key: then it may be tried again where it is in doubt. */
+  readonly keyed?: boolean
+  /** Whether what was rejected is tried again. */
+  readonly retries?: boolean
+}
+
+export class Instance {
+  readonly child: ChildProcess
+  port = 0
+  readonly #ledger: Ledger
+  readonly #news = new EventEmitter()
+  #exited = false
+
+  private constructor (child: ChildProcess, ledger: Ledger) {
+    this.child = child
+    this.#ledger = ledger
+  }
+
+  /** Starts one; it is killed when the test ends. */
+  static async start (t: Test, ledger: Ledger, options: InstanceOptions): Promise<Instance> {
+    if (!existsSync(`${root}dist/lib/index.js`)) throw new Error('the package is not built: run "npm run build"')
+    const { NODE_OPTIONS: _, ...env } = process.env
+    const child = spawn(process.execPath, ['test/support/processes/instance.js', JSON.stringify(options)], {
+      cwd: root,
+      env: { ...env, _TAPJS_PROCESSINFO_COVERAGE_: '0' },
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc']
+    })
+    const instance = new Instance(child, ledger)
+    t.teardown(() => instance.kill())
+    child.on('message', message => instance.#told(message as Record<string, unknown>))
+    child.on('exit', () => {
+      instance.#exited = true
+      instance.#news.emit('exit')
+    })
+    instance.port = await instance.#until('port') as number
+    return instance
+  }
+
+  publish (publisher: Publisher): void {
+    this.child.send({ publish: publisher })
+  }
+
+  /** Waits until a publisher has published its last event and knows how each of them ended. */
+  async done (name: string): Promise<void> {
+    while (!this.#done.has(name)) await this.#until('done')
+  }
+
+  readonly #done = new Set<string>()
+
+  /** Has a publisher begin no more events, and waits for the end of the others. */
+  async finish (name: string): Promise<void> {
+    this.child.send({ finish: name })
+    await this.done(name)
+  }
+
+  async stats (): Promise<SSEStats> {
+    this.child.send({ stats: true })
+    return await this.#until('stats') as SSEStats
+  }
+
+  /** Holds its event loop for so many milliseconds. */
+  hold (milliseconds: number): void {
+    this.child.send({ hold: milliseconds })
+  }
+
+  signal (signal: NodeJS.Signals): void {
+    this.child.kill(signal)
+  }
+
+  /** Closes the application and waits for the process to end by itself. */
+  async close (): Promise<void> {
+    this.child.send({ close: true })
+    await this.#ended()
+  }
+
+  async kill (): Promise<void> {
+    this.child.kill('SIGKILL')
+    await this.#ended()
+  }
+
+  async #ended (): Promise<void> {
+    if (!this.#exited) await once(this.#news, 'exit')
+  }
+
+  #told (message: Record<string, unknown>): void {
+    if (message['endings'] !== undefined) for (const ending of message['endings'] as Ending[]) this.#ledger.ended(ending)
+    if (message['done'] !== undefined) this.#done.add(message['done'] as string)
+    for (const [name, value] of Object.entries(message)) this.#news.emit(name, value)
+  }
+
+  async #until (news: string): Promise<unknown> {
+    const told = new AbortController()
+    const { signal } = told
+    try {
+      return await Promise.race([
+        once(this.#news, news, { signal }).then(([value]) => value as unknown),
+        once(this.#news, 'exit', { signal }).then(() => { throw new Error('the instance has ended') })
+      ])
+    } finally {
+      told.abort()
+    }
+  }
+}

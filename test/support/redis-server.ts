@@ -1,0 +1,100 @@
+// A real Redis of the test's own: on a free port, with a folder of its own.
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { cpSync, mkdtempSync, rmSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Redis } from 'ioredis'
+import type { Test } from 'tap'
+
+/** For a test's options: why it is skipped, or false. With CI set nothing is. */
+export const withoutRedis = spawnSync('redis-server', ['--version']).status !== 0 && !process.env.CI ? 'redis-server is not installed' : false
+
+export async function freePort (): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+export class RedisServer {
+  readonly port: number
+  readonly folder: string
+  readonly #args: readonly string[]
+  #child: ChildProcess | null = null
+
+  private constructor (port: number, folder: string, args: readonly string[]) {
+    this.port = port
+    this.folder = folder
+    this.#args = args
+  }
+
+  /** It is killed, and its folder removed, when the test ends. */
+  static async start (t: Test, ...args: string[]): Promise<RedisServer> {
+    const server = new RedisServer(await freePort(), mkdtempSync(join(tmpdir(), 'sse-redis-')), args)
+    t.teardown(async () => {
+      await server.kill()
+      rmSync(server.folder, { recursive: true, force: true })
+    })
+    await server.run()
+    return server
+  }
+
+  get url (): string {
+    return `redis://127.0.0.1:${this.port}`
+  }
+
+  /** Starts it, anew where it was killed, and waits until it answers. */
+  async run (): Promise<void> {
+    const child = spawn('redis-server', ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.folder, '--save', '', ...this.#args], { stdio: ['ignore', 'pipe', 'inherit'] })
+    this.#child = child
+    let output = ''
+    await new Promise<void>((resolve, reject) => {
+      child.stdout.on('data', part => {
+        output += part
+        if (output.includes('Ready to accept connections')) resolve()
+      })
+      child.once('exit', code => reject(new Error(`redis-server ended with ${code}: ${output}`)))
+    })
+  }
+
+  /** Puts its append-only file aside as it is now. */
+  copy (): void {
+    rmSync(this.#aside, { recursive: true, force: true })
+    cpSync(join(this.folder, 'appendonlydir'), this.#aside, { recursive: true })
+  }
+
+  /** Puts the copy in the place of its append-only file, while it does not run. */
+  restore (): void {
+    const file = join(this.folder, 'appendonlydir')
+    rmSync(file, { recursive: true, force: true })
+    cpSync(this.#aside, file, { recursive: true })
+  }
+
+  get #aside (): string {
+    return join(this.folder, 'aside')
+  }
+
+  signal (signal: NodeJS.Signals): void {
+    this.#child!.kill(signal)
+  }
+
+  async kill (): Promise<void> {
+    const child = this.#child
+    this.#child = null
+    if (child === null || child.exitCode !== null || child.signalCode !== null) return
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+  }
+
+  /** A client for the test itself. */
+  connect (t: Test): Redis {
+    const client = new Redis(this.url)
+    client.on('error', () => {})
+    t.teardown(() => client.disconnect())
+    return client
+  }
+}
