@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
-import sse, { type SSEClient } from 'fastify-sse-hub'
+import sse, { type Broker, type SSEPresence } from 'fastify-sse-hub'
 
 const UserName = Type.String({ minLength: 1, maxLength: 40 })
 
@@ -17,31 +17,30 @@ export const events = {
 
 const Room = Type.Object({ room: Type.String({ minLength: 1, maxLength: 40 }) })
 
-const chat: FastifyPluginAsyncTypebox = async app => {
-  await app.register(sse, { events, historySize: 500, heartbeatInterval: 30_000 })
+/** A broker makes several instances of it one chat: `examples/cluster/`. */
+const chat: FastifyPluginAsyncTypebox<{ broker?: Broker }> = async (app, { broker }) => {
+  await app.register(sse, { events, historySize: 500, heartbeatInterval: 30_000, ...broker === undefined ? {} : { broker } })
 
-  // A user with two tabs is there once, until both are gone.
-  const usersIn = (room: string): string[] =>
-    [...new Set(app.sse.channelClients(room).map(client => client.metadata.user))].sort()
+  // On all instances, where there are several. A user with two tabs is there once, until both are gone.
+  const usersIn = async (room: string): Promise<string[]> =>
+    [...new Set((await app.sse.presence(room)).map(({ metadata }) => metadata.user))].sort()
 
-  // Everybody in the room is told, who comes included: so a page that opens has the list at once. It is not kept: what
-  // counts is who is there now.
-  function announce (action: 'join' | 'leave', { channels, metadata: { user } }: SSEClient): void {
-    for (const room of channels) {
-      const users = usersIn(room)
-      if (action === 'leave' && users.includes(user)) continue
-      app.sse.toChannel(room, 'presence', { user, action, users }, { transient: true })
-    }
+  // Every instance hears who comes and leaves, and tells its own clients, who comes included: so a page that opens has the
+  // list at once. It is not kept: what counts is who is there now.
+  async function announce (action: 'join' | 'leave', { metadata: { user } }: SSEPresence, room: string): Promise<void> {
+    const users = await usersIn(room)
+    if (action === 'leave' && users.includes(user)) return
+    for (const client of app.sse.channelClients(room)) client.send('presence', { user, action, users })
   }
-  app.sse.on('connect', client => announce('join', client))
-  app.sse.on('disconnect', client => announce('leave', client))
+  app.sse.on('join', (who, room) => announce('join', who, room))
+  app.sse.on('leave', (who, room) => announce('leave', who, room))
 
   app.get('/rooms/:room/stream', { schema: { params: Room, querystring: Type.Object({ user: UserName }) } }, (request, reply) => {
     reply.sse(request.params.room, { metadata: { user: request.query.user } })
   })
 
   app.get('/rooms/:room/users', { schema: { params: Room } }, async request => {
-    return { users: usersIn(request.params.room) }
+    return { users: await usersIn(request.params.room) }
   })
 
   // The client id is random, and only the page that opened the stream was told it: it says who speaks. The page shows
@@ -50,9 +49,9 @@ const chat: FastifyPluginAsyncTypebox = async app => {
     schema: { params: Room, body: Type.Object({ clientId: Type.String(), text: Type.String({ minLength: 1, maxLength: 2000 }) }) }
   }, async (request, reply) => {
     const { params: { room }, body: { clientId, text } } = request
-    const client = app.sse.client(clientId)
-    if (client === undefined || !client.channels.has(room)) return reply.code(409).send({ message: 'Your stream is not open' })
-    const message = { id: randomUUID(), user: client.metadata.user, text, time: Date.now() }
+    const sender = (await app.sse.presence(room)).find(who => who.clientId === clientId)
+    if (sender === undefined) return reply.code(409).send({ message: 'Your stream is not open' })
+    const message = { id: randomUUID(), user: sender.metadata.user, text, time: Date.now() }
     await app.sse.toChannel(room, 'message', message, { except: clientId })
     return message
   })
