@@ -19,7 +19,7 @@ local publisherId, batch, behind, deadline = ARGV[5], tonumber(ARGV[6]), tonumbe
 local historySize, historyAge, logAge = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
 local reset, presence, count = ARGV[12] == '1', ARGV[13], tonumber(ARGV[14])
 
-local function text (number) return string.format('%.0f', number) end
+local function text (number) return string.format('%d', number) end
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -83,7 +83,9 @@ if not e or redis.call('TYPE', log).ok ~= 'stream' or
 if not ours then return { 'EPOCH', e } end
 
 local first = n + 1
-local events, before, numbers, answers = {}, {}, {}, {}
+local events, before, answers = {}, {}, {}
+-- For each history its rows, number and event in turn: it is trimmed once, and has its other commands once.
+local histories, rowsOf = {}, {}
 local key, argument = 6, 15
 for i = 0, count - 1 do
   local event, idempotent, kept = ARGV[argument], ARGV[argument + 1] == '1', tonumber(ARGV[argument + 2])
@@ -98,8 +100,17 @@ for i = 0, count - 1 do
     before[#before + 1] = i .. ':' .. answered
   else
     n = n + 1
-    numbers[#numbers + 1] = { n, event, key, key + kept - 1 }
     events[#events + 1] = event
+    for j = key, key + kept - 1 do
+      local rows = rowsOf[KEYS[j]]
+      if not rows then
+        rows = {}
+        rowsOf[KEYS[j]] = rows
+        histories[#histories + 1] = KEYS[j]
+      end
+      rows[#rows + 1] = text(n)
+      rows[#rows + 1] = event
+    end
   end
   key = key + kept
 end
@@ -127,19 +138,28 @@ if batch > 0 then redis.call('SET', publisher, text(batch), 'PX', 3600000) end
 for idempotent, answer in pairs(answers) do redis.call('SET', idempotent, answer, 'PX', 3600000) end
 -- The names of histories, less what stands before the target: a prefix of the client's may be part of it.
 local prefix = #meta - #'meta' + #('h:' .. e .. ':')
-for _, stored in ipairs(numbers) do
-  local number, event = text(stored[1]), stored[2]
-  for j = stored[3], stored[4] do
-    local target = string.sub(KEYS[j], prefix + 1)
-    local row = { 'MAXLEN', historySize, number .. '-0', 'p', redis.call('ZSCORE', last, target) or '0', 't', text(now), 'v', event }
-    if redis.pcall('XADD', KEYS[j], unpack(row)).err then
-      -- Somebody else wrote to it.
-      redis.call('DEL', KEYS[j])
-      redis.call('XADD', KEYS[j], unpack(row))
-    end
-    redis.call('PEXPIRE', KEYS[j], text(historyAge))
-    redis.call('ZADD', last, number, target)
+local function addRow (history, ...)
+  if redis.pcall('XADD', history, ...).err then
+    -- Somebody else wrote to it.
+    redis.call('DEL', history)
+    redis.call('XADD', history, ...)
   end
+end
+for _, history in ipairs(histories) do
+  local target = string.sub(history, prefix + 1)
+  local rows = rowsOf[history]
+  local previous = redis.call('ZSCORE', last, target) or '0'
+  -- What it would not keep is not written to begin with.
+  local from = math.max(1, #rows - 2 * historySize + 1)
+  if from > 1 then previous = rows[from - 2] end
+  for row = from, #rows - 2, 2 do
+    addRow(history, rows[row] .. '-0', 'p', previous, 't', text(now), 'v', rows[row + 1])
+    previous = rows[row]
+  end
+  local newest = rows[#rows - 1]
+  addRow(history, 'MAXLEN', historySize, newest .. '-0', 'p', previous, 't', text(now), 'v', rows[#rows])
+  redis.call('PEXPIRE', history, text(historyAge))
+  redis.call('ZADD', last, newest, target)
 end
 
 -- Once an hour the numbers of targets whose histories have run out are forgotten.
