@@ -2,6 +2,7 @@
 // must not know of clients.
 import { randomBytes } from 'node:crypto'
 import type { BrokerEvent, BrokerReceipt } from '../../../types/broker.js'
+import { randomId } from '../../client-id.js'
 import { SSE_ERR_BROKER_UNAVAILABLE, SSE_ERR_CLOSED } from '../../errors.js'
 import type { RedisConnection } from './connection.js'
 import type { Keys } from './keys.js'
@@ -271,7 +272,8 @@ export class Publishing {
   async #run (epoch: string, number: number, behind: number, deadline: number, events: readonly Outgoing[], { reset = false, presence = '' }): Promise<Answer> {
     const { keys, historySize, historyAge, logAge, standing } = this.#settings
     const { epoch: read, n, time } = standing()
-    const proposed = randomBytes(6).toString('base64url')
+    // 48 random bits out of a pool: asking the system for them cost 9 µs a batch.
+    const proposed = randomId().slice(0, 8)
     const prefix = keys.histories(epoch)
     const names = [keys.meta, keys.log, keys.last(epoch), keys.last(proposed), keys.publisher(this.id)]
     const args: Array<string | number> = [
