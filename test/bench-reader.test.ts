@@ -70,6 +70,18 @@ t.test('a client of some channels is given the events of those, and no others', 
   t.throws(() => read(new EventReader(SIZE, 1, steps), stream(1, 2, 3)), { message: 'event 3 came where 5 should have' })
 })
 
+t.test('where several publishers take turns, whoever is given the numbers checks them, and says what comes next', async t => {
+  const reader = everything()
+  const numbers: number[] = []
+  reader.onNumber = number => {
+    numbers.push(number)
+    reader.next++
+  }
+  read(reader, HEAD + chunkOf([2, 1, 4, 3].map(number => eventOf(number)).join('')))
+  t.same(numbers, [2, 1, 4, 3])
+  t.equal(reader.next, 5)
+})
+
 t.test('an event of another size is no numbered event, and so one that is missing', async t => {
   const reader = read(everything(), HEAD + chunkOf(eventOf(1) + eventOf(2, SIZE + 1)))
   t.equal(reader.events, 1)

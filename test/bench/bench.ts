@@ -1,5 +1,6 @@
 // What a scenario has to work with: processes, and how large it may be here.
 import { spawnSync } from 'node:child_process'
+import { RedisServer } from '../support/redis-server.js'
 import { Process } from './rpc.js'
 import type { LoadMethods } from './processes/load.js'
 import type { PingerMethods } from './processes/pinger.js'
@@ -19,6 +20,21 @@ export interface Setup {
   readonly load: Process<LoadMethods>['call']
   readonly pinger: Process<PingerMethods>['call']
   readonly port: number
+}
+
+/** Which instances there are to be. */
+export interface Cluster {
+  readonly subject: SubjectName
+  readonly instances: number
+  /** The settings of the Redis that is between them; `null` for none. */
+  readonly redis: readonly string[] | null
+}
+
+/** Instances and their clients. They and Redis share the cores: none has one of its own. */
+export interface ClusterSetup {
+  readonly redis: RedisServer | null
+  readonly servers: ReadonlyArray<Process<ServerMethods>>
+  readonly load: Process<LoadMethods>['call']
 }
 
 export class Bench {
@@ -55,16 +71,43 @@ export class Bench {
     const server = new Process<ServerMethods>('server', [subject, JSON.stringify(options)], 0, this.#flags)
     const load = new Process<LoadMethods>('load', [], 1)
     const pinger = new Process<PingerMethods>('pinger', [], 1)
-    let timer: NodeJS.Timeout | undefined
-    const deadline = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(new Error(`took more than ${DEADLINE / 1000} s`)), DEADLINE)
-    })
     try {
-      const port = await server.call.port()
-      return await Promise.race([deadline, work({ server: server.call, load: load.call, pinger: pinger.call, port })])
+      return await inTime(async () => {
+        const port = await server.call.port()
+        return await work({ server: server.call, load: load.call, pinger: pinger.call, port })
+      })
     } finally {
-      clearTimeout(timer)
       await Promise.all([server.end(), load.end(), pinger.end()])
     }
+  }
+
+  async cluster<Result> ({ subject, instances, redis: settings }: Cluster, work: (setup: ClusterSetup) => Promise<Result>): Promise<Result> {
+    let removeRedis = async (): Promise<void> => {}
+    const processes: Array<{ end (): Promise<void> }> = []
+    try {
+      const redis = settings === null
+        ? null
+        : await RedisServer.start({ teardown: callback => { removeRedis = async () => { await callback() } } }, ...settings)
+      const options: SubjectOptions = { hub: {}, ...(redis !== null && { redis: redis.url }) }
+      const servers = Array.from({ length: instances }, () => new Process<ServerMethods>('server', [subject, JSON.stringify(options)], null, this.#flags))
+      const load = new Process<LoadMethods>('load', [], null)
+      processes.push(...servers, load)
+      return await inTime(() => work({ redis, servers, load: load.call }))
+    } finally {
+      await Promise.all(processes.map(process => process.end()))
+      await removeRedis()
+    }
+  }
+}
+
+async function inTime<Result> (work: () => Promise<Result>): Promise<Result> {
+  let timer: NodeJS.Timeout | undefined
+  const deadline = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`took more than ${DEADLINE / 1000} s`)), DEADLINE)
+  })
+  try {
+    return await Promise.race([deadline, work()])
+  } finally {
+    clearTimeout(timer)
   }
 }

@@ -19,6 +19,8 @@ export class EventReader {
   events = 0
   /** Is told when each event was published; `null` where nobody wants to know. */
   onTime: ((time: number) => void) | null = null
+  /** Is given every event's number, where the order is another than one after the other: it checks, and moves `next`. */
+  onNumber: ((number: number) => void) | null = null
   /** Bytes of an event's data. */
   readonly #size: number
   /** From an event's number, by its rest, to the next one's of the same client. */
@@ -150,8 +152,12 @@ export class EventReader {
     this.events++
     const data = stop - 2 - this.#size
     const number = digits(bytes, data + NUMBER_AT, NUMBER_DIGITS)
-    if (number !== this.next) throw new Error(`event ${number} came where ${this.next} should have`)
-    this.next += this.#steps.length === 1 ? 1 : this.#steps[number % this.#steps.length]!
+    if (this.onNumber !== null) {
+      this.onNumber(number)
+    } else {
+      if (number !== this.next) throw new Error(`event ${number} came where ${this.next} should have`)
+      this.next += this.#steps.length === 1 ? 1 : this.#steps[number % this.#steps.length]!
+    }
     if (this.onTime !== null) this.onTime(digits(bytes, data + TIME_AT, TIME_DIGITS))
     return true
   }

@@ -2,7 +2,7 @@
 import type { Socket } from 'node:net'
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import { channelOf, now, payloadOf } from './payload.js'
-import type { Subject } from './subjects/subject.js'
+import type { Payload, Subject } from './subjects/subject.js'
 
 export interface Published {
   /** The number of the last event. */
@@ -75,4 +75,44 @@ export async function rate (subject: Subject, { perSecond, count, size }: Rate):
     await subject.publish('all', payloadOf(last, size))
   }
   return { last: count, startedAt }
+}
+
+export interface Flow {
+  /** This server's events alone. */
+  readonly perSecond: number
+  readonly count: number
+  readonly size: number
+  /** The first one's number, and from each to the next: those of the other servers are between. */
+  readonly first: number
+  readonly step: number
+  /** When the first one is due, in microseconds. */
+  readonly startAt: number
+}
+
+/** Publishes that may follow one another before the event loop has a turn. */
+const TURN = 500
+
+/**
+ * At a rate, whatever comes back: each event at its time, or at once where that has passed, no answer waited for.
+ * @returns how many were refused, once all are answered
+ */
+export async function flow (publish: (payload: Payload) => unknown, { perSecond, count, size, first, step, startAt }: Flow): Promise<number> {
+  let failed = 0
+  let answered = 0
+  let onAll = (): void => {}
+  const all = new Promise<void>(resolve => { onAll = resolve })
+  // Nothing of an event is kept here: the garbage collector would be measured with it.
+  const onAnswer = (): void => { if (++answered === count) onAll() }
+  const onError = (): void => {
+    failed++
+    onAnswer()
+  }
+  for (let index = 0; index < count; index++) {
+    const wait = (startAt + index * 1e6 / perSecond - now()) / 1000
+    if (wait > 0) await setTimeout(wait)
+    else if (index % TURN === 0) await setImmediate()
+    Promise.resolve(publish(payloadOf(first + index * step, size))).then(onAnswer, onError)
+  }
+  await all
+  return failed
 }

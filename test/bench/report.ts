@@ -10,17 +10,22 @@ export interface Row {
   readonly goal: string
   readonly scenario: string
   readonly unit: string
-  readonly subjects: Readonly<Record<string, Summary | { readonly failed: string }>>
+  readonly subjects: Readonly<Record<string, Summary | { readonly failed: string } | { readonly skipped: string }>>
   /** What ours is set against, and the ratio of the two, run by run; ours itself where it is set against nothing. */
   readonly versus: string | null
   readonly judged: Summary | null
   readonly bound: string
   /** A goal is missed where the whole interval is on the wrong side, met where the median is on the right one. */
-  readonly verdict: 'met' | 'missed' | 'open' | 'failed' | ''
+  readonly verdict: 'met' | 'missed' | 'open' | 'failed' | 'skipped' | ''
 }
 
 export function rowsOf (scenario: Scenario, runs: Runs): Row[] {
   return scenario.goals.map(goal => rowOf(scenario, goal, runs))
+}
+
+/** The rows of a scenario that can't be run here. */
+export function skipped (scenario: Scenario, why: string): Row[] {
+  return rowsOf(scenario, new Map()).map(row => ({ ...row, subjects: { ours: { skipped: why } }, verdict: 'skipped' }))
 }
 
 function rowOf (scenario: Scenario, goal: Goal, runs: Runs): Row {
@@ -68,7 +73,7 @@ export function table (rows: readonly Row[]): string {
   const lines = rows.map(({ goal, unit, scenario, subjects, versus, judged, bound, verdict }) => {
     const result = (name: string): string => {
       const of = subjects[name]
-      return of === undefined ? '' : 'failed' in of ? `failed: ${of.failed}` : spread(of)
+      return of === undefined ? '' : 'skipped' in of ? `skipped: ${of.skipped}` : 'failed' in of ? `failed: ${of.failed}` : spread(of)
     }
     const ratio = judged === null ? '' : `${number(judged.median)} (${judged.interval95.map(number).join(' to ')})`
     const others = Object.keys(subjects).filter(name => name !== 'ours' && name !== versus).map(name => `${name}: ${result(name)}`)

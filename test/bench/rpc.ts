@@ -40,11 +40,14 @@ export class Process<Offered extends Methods> {
   readonly #calls = new Map<number, { resolve: (result: unknown) => void, reject: (error: Error) => void }>()
   #id = 0
 
-  /** @param flags Node's own, beside those that all have */
-  constructor (name: 'server' | 'load' | 'pinger', args: readonly string[], core: number, flags: readonly string[] = []) {
+  /**
+   * @param core to which it is kept; `null` for none
+   * @param flags Node's own, beside those that all have
+   */
+  constructor (name: 'server' | 'load' | 'pinger', args: readonly string[], core: number | null, flags: readonly string[] = []) {
     const file = fileURLToPath(import.meta.resolve(`./processes/${name}.js`))
     const command = [process.execPath, '--expose-gc', ...flags, file, ...args]
-    if (pins) command.unshift('taskset', '-c', String(core))
+    if (pins && core !== null) command.unshift('taskset', '-c', String(core))
     this.#child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
     this.#child.on('message', ({ id, result, error }: Answer) => {
       const call = this.#calls.get(id)!
@@ -65,6 +68,10 @@ export class Process<Offered extends Methods> {
       this.#calls.set(++this.#id, { resolve, reject })
       this.#child.send({ id: this.#id, method, argument } satisfies Call, error => { if (error !== null) reject(error) })
     })
+  }
+
+  signal (signal: NodeJS.Signals): void {
+    this.#child.kill(signal)
   }
 
   async end (): Promise<void> {

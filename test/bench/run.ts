@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises'
 import { cpus, release } from 'node:os'
 import { parseArgs } from 'node:util'
 import { Bench } from './bench.js'
-import { number, rowsOf, table, type Row, type Runs } from './report.js'
+import { number, rowsOf, skipped, table, type Row, type Runs } from './report.js'
 import { pins } from './rpc.js'
 import { SCENARIOS } from './scenarios/index.js'
 import type { Figures, Scenario } from './scenarios/scenario.js'
@@ -40,6 +40,7 @@ function progress (text: string): void {
 
 async function runScenario (scenario: Scenario, label: string): Promise<Row[]> {
   progress(`${label} ${scenario.title}`)
+  if (typeof scenario.skip === 'string') return skipped(scenario, scenario.skip)
   const subjects = scenario.subjects.filter(subject => options.subject?.includes(subject) ?? true)
   const runs: Runs = new Map(subjects.map(subject => [subject, []]))
   const once = async (subject: SubjectName, round: number): Promise<void> => {

@@ -33,7 +33,7 @@ export class RedisServer {
   }
 
   /** It is killed, and its folder removed, when the test ends. */
-  static async start (t: Test, ...args: string[]): Promise<RedisServer> {
+  static async start (t: Pick<Test, 'teardown'>, ...args: string[]): Promise<RedisServer> {
     const server = new RedisServer(await freePort(), mkdtempSync(join(tmpdir(), 'sse-redis-')), args)
     t.teardown(async () => {
       await server.kill()

@@ -1,6 +1,7 @@
 // The load client: as many event streams as it is asked for, every event of them checked.
 import { connect as openSocket, type Socket } from 'node:net'
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
+import { setTimeout } from 'node:timers/promises'
 import { EventReader } from '../event-reader.js'
 import { now } from '../payload.js'
 import { serve } from '../rpc.js'
@@ -17,6 +18,16 @@ export interface Connect {
   readonly lastEventIds?: readonly string[]
   /** How many of the clients read nothing behind the head. */
   readonly stuck?: number
+  /** Of how many publishers the events are, whose numbers take turns: each one's must come in its own order. */
+  readonly publishers?: number
+  /** What comes is counted by its number, and nothing of it is an error: `tally()` tells. */
+  readonly tallied?: boolean
+}
+
+export interface Tally {
+  /** Events that some client lacks, and events that some client has more than once. */
+  readonly lost: number
+  readonly doubled: number
 }
 
 export interface Result {
@@ -47,10 +58,12 @@ class Client {
   /** Resolves with the first byte of the stream. */
   readonly opened: Promise<void>
   readonly connected: Promise<void>
+  /** How often each number has come, where that is wanted. */
+  readonly seen = new Map<number, number>()
   #open!: () => void
 
-  constructor (port: number, size: number, first: number, steps: Uint8Array, stuck: boolean) {
-    this.reader = new EventReader(size, first, steps)
+  constructor (port: number, reader: EventReader, stuck: boolean) {
+    this.reader = reader
     this.stuck = this.mayEnd = stuck
     this.opened = new Promise(resolve => { this.#open = resolve })
     const onread = { buffer: shared, callback: (length: number) => this.#read(length) }
@@ -65,6 +78,24 @@ class Client {
   request (path: string, lastEventId: string | null): void {
     const resume = lastEventId === null ? '' : `last-event-id: ${lastEventId}\r\n`
     this.socket.write(`GET ${path} HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n${resume}\r\n`)
+  }
+
+  /** Takes the events of several publishers: number n is of the (n - 1) % publishers-th. */
+  takeTurns (publishers: number): void {
+    const next = Array.from({ length: publishers }, (_, publisher) => publisher + 1)
+    this.reader.onNumber = number => {
+      const publisher = (number - 1) % publishers
+      if (number !== next[publisher]) throw new Error(`event ${number} came where ${next[publisher]} should have`)
+      next[publisher] = number + publishers
+      this.reader.next++
+    }
+  }
+
+  tally (): void {
+    this.reader.onNumber = number => {
+      this.seen.set(number, (this.seen.get(number) ?? 0) + 1)
+      this.reader.next++
+    }
   }
 
   #read (length: number): boolean {
@@ -130,12 +161,14 @@ function subscription (index: number, channels: number, perClient: number): { pa
 
 const methods = {
   /** @returns when the last request was sent, in microseconds */
-  async connect ({ port, clients: count, channels = 1, perClient = 1, size, lastEventIds, stuck = 0 }: Connect): Promise<number> {
+  async connect ({ port, clients: count, channels = 1, perClient = 1, size, lastEventIds, stuck = 0, publishers = 1, tallied = false }: Connect): Promise<number> {
     const create = (index: number): { client: Client, path: string } => {
       const { path, first, steps } = subscription(index, channels, perClient)
       // The events' numbers are one more than the places of the ids before them.
       const from = lastEventIds === undefined ? first : index % lastEventIds.length + 1
-      const client = new Client(port, size, from, steps, index < stuck)
+      const client = new Client(port, new EventReader(size, from, steps), index < stuck)
+      if (publishers > 1) client.takeTurns(publishers)
+      if (tallied) client.tally()
       clients.push(client)
       return { client, path }
     }
@@ -162,6 +195,7 @@ const methods = {
 
   /** From here on takes the time of each event. */
   time (): void {
+    histogram.reset()
     for (const { reader } of clients) reader.onTime = time => histogram.record(Math.max(1, readAt - time))
   },
 
@@ -199,6 +233,24 @@ const methods = {
   },
 
   /**
+   * Waits until nothing has come for a while, and looks at what has.
+   * @param last the number of the last event
+   * @param quiet milliseconds
+   */
+  async tally ({ last, quiet }: { last: number, quiet: number }): Promise<Tally> {
+    do await Promise.race([setTimeout(quiet / 4), failed])
+    while (now() < dataAt + quiet * 1000)
+    let lost = 0
+    let doubled = 0
+    for (let number = 1; number <= last; number++) {
+      const times = clients.map(({ seen }) => seen.get(number) ?? 0)
+      if (times.includes(0)) lost++
+      if (times.some(count => count > 1)) doubled++
+    }
+    return { lost, doubled }
+  },
+
+  /**
    * Opens streams one after the other, so many at a time, each closed when its first byte has come.
    * @returns how many a second
    */
@@ -208,7 +260,7 @@ const methods = {
     let opened = 0
     await Promise.race([failed, Promise.all(Array.from({ length: atOnce }, async () => {
       while (now() < end) {
-        const client = new Client(port, size, 1, ALL, false)
+        const client = new Client(port, new EventReader(size, 1, ALL), false)
         client.mayEnd = true
         await client.connected
         client.request('/events', null)

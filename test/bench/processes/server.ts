@@ -2,7 +2,7 @@
 import type { Socket } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
 import { channelCost, type Channels } from '../in-process.js'
-import { flood, rate, single, type Flood, type Rate, type Single } from '../pace.js'
+import { flood, flow, rate, single, type Flood, type Flow, type Rate, type Single } from '../pace.js'
 import { now, payloadOf } from '../payload.js'
 import { serve } from '../rpc.js'
 import { SUBJECTS, type SubjectName } from '../subjects/index.js'
@@ -24,6 +24,8 @@ const methods = {
   flood: (how: Flood) => flood(subject, how),
   single: (how: Single) => single(subject, sockets, how),
   rate: (how: Rate) => rate(subject, how),
+  flow: (how: Flow) => flow(payload => subject.publish('all', payload), how),
+  insist: (how: Flow) => flow(payload => subject.insist!('all', payload), how),
   fill: ({ count, size }: { count: number, size: number }) =>
     subject.fill!(Array.from({ length: count }, (_, index) => payloadOf(index + 1, size))),
   /** Publishes with nobody there, on one core: how many a second. */

@@ -23,6 +23,8 @@ export interface Scenario {
   readonly once?: readonly SubjectName[]
   /** Whether all subjects' runs may be at the same time: where no time is measured. */
   readonly together?: boolean
+  /** Why it can't be run here; false where it can. */
+  readonly skip?: string | false
   run (bench: Bench, subject: SubjectName): Promise<Figures>
   /** A goal without a bound is a figure for the record. */
   readonly goals: readonly Goal[]

@@ -1,8 +1,10 @@
 // better-sse: its channels' `broadcast()`. Data is serialised once: its `serializer` option takes a function that hands
 // text on.
 import { createRequire } from 'node:module'
+import { setTimeout } from 'node:timers/promises'
 import Fastify from 'fastify'
-import { channelsOf, Rooms, type Payload, type Subject } from './subject.js'
+import { Redis } from 'ioredis'
+import { channelsOf, RETRY, Rooms, type Payload, type Subject, type SubjectOptions } from './subject.js'
 
 interface EventBuffer {
   push (data: string, event: string, id: string): void
@@ -27,11 +29,13 @@ interface BetterSse {
 const { createSession, createChannel, createEventBuffer }: BetterSse = createRequire(import.meta.url)('better-sse')
 const options = { serializer: (data: string) => data }
 
-async function serve (enter: (session: Session, channels: string[]) => void) {
+async function serve (enter: (session: Session, channels: string[]) => void, prepare = async (_channels: string[]): Promise<void> => {}) {
   const app = Fastify({ forceCloseConnections: true })
   app.get('/events', async (request, reply) => {
+    const channels = channelsOf(request.url)
+    await prepare(channels)
     reply.hijack()
-    enter(await createSession(request.raw, reply.raw, options), channelsOf(request.url))
+    enter(await createSession(request.raw, reply.raw, options), channels)
   })
   app.get('/ping', async () => 'pong')
   await app.listen({ host: '127.0.0.1', port: 0 })
@@ -51,6 +55,52 @@ export async function betterSse (): Promise<Subject> {
     server,
     publish (name, { id, data }) {
       channels.get(name)?.broadcast(JSON.stringify(data), 'message', { eventId: id })
+    }
+  }
+}
+
+/**
+ * The same on several instances, as its maintainer advises (issues 86 and 89 of its repository): each instance subscribes
+ * to a topic of Redis for each of its channels, when a channel's first session comes, and broadcasts on the channel what
+ * comes from there. To publish is to publish to the topic. In its cheapest form: all publishes of a turn go out together,
+ * and the data stays the text that it is.
+ */
+export async function betterSseRedis ({ redis }: SubjectOptions): Promise<Subject> {
+  const publisher = new Redis(redis!, { enableAutoPipelining: true })
+  const subscriber = new Redis(redis!)
+  // They connect again by themselves.
+  for (const client of [publisher, subscriber]) client.on('error', () => {})
+  const channels = new Map<string, Channel>()
+  const subscribing = new Map<string, Promise<unknown>>()
+  subscriber.on('message', (topic, message) => {
+    const end = message.indexOf('\n')
+    channels.get(topic)!.broadcast(message.slice(end + 1), 'message', { eventId: message.slice(0, end) })
+  })
+  const prepare = async (names: string[]): Promise<void> => {
+    for (const name of names) {
+      if (!channels.has(name)) {
+        channels.set(name, createChannel())
+        subscribing.set(name, subscriber.subscribe(name))
+      }
+      await subscribing.get(name)
+    }
+  }
+  const server = await serve((session, names) => {
+    for (const name of names) channels.get(name)!.register(session)
+  }, prepare)
+  const publish = (name: string, { id, data }: Payload) => publisher.publish(name, `${id}\n${JSON.stringify(data)}`)
+  return {
+    server,
+    publish,
+    async insist (name, payload) {
+      for (;;) {
+        try {
+          await publish(name, payload)
+          return
+        } catch {
+          await setTimeout(RETRY)
+        }
+      }
     }
   }
 }

@@ -1,5 +1,5 @@
 // The subjects by name.
-import { betterSse, betterSseBatched } from './better-sse.js'
+import { betterSse, betterSseBatched, betterSseRedis } from './better-sse.js'
 import { fastifySse } from './fastify-sse.js'
 import { fastifySseV2 } from './fastify-sse-v2.js'
 import { bareHttp, bareNet, smallStream } from './floor.js'
@@ -11,6 +11,7 @@ export const SUBJECTS = {
   '@fastify/sse': fastifySse,
   'better-sse': betterSse,
   'better-sse (batched by hand)': betterSseBatched,
+  'better-sse (Redis Pub/Sub)': betterSseRedis,
   'fastify-sse-v2': fastifySseV2,
   'node:net': bareNet,
   'node:http': bareHttp,

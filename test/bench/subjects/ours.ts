@@ -1,11 +1,13 @@
 // fastify-sse-hub: history on, greeting on, all as it comes.
+import { setTimeout } from 'node:timers/promises'
 import Fastify from 'fastify'
+import { redisBroker } from '../../../lib/brokers/redis/index.js'
 import sse from '../../../lib/index.js'
-import { channelsOf, type Payload, type Subject, type SubjectOptions } from './subject.js'
+import { channelsOf, RETRY, type Payload, type Subject, type SubjectOptions } from './subject.js'
 
-export async function ours ({ hub }: SubjectOptions): Promise<Subject> {
+export async function ours ({ hub, redis }: SubjectOptions): Promise<Subject> {
   const app = Fastify({ forceCloseConnections: true })
-  await app.register(sse, hub)
+  await app.register(sse, redis === undefined ? hub : { ...hub, broker: redisBroker({ url: redis, stream: 'bench' }) })
   app.get('/events', (request, reply) => { reply.sse(channelsOf(request.url)) })
   app.get('/ping', async () => 'pong')
   await app.listen({ host: '127.0.0.1', port: 0 })
@@ -18,6 +20,17 @@ export async function ours ({ hub }: SubjectOptions): Promise<Subject> {
       const ids = [(await app.sse.toChannel('nobody', 'message', null)).id!]
       for (const payload of payloads) ids.push((await publish('all', payload)).id!)
       return ids.slice(0, -1)
+    },
+    async insist (channel, { id, data }) {
+      for (;;) {
+        try {
+          await app.sse.toChannel(channel, 'message', data, { idempotencyKey: id })
+          return
+        } catch {
+          // Refused, or in doubt: with the same key it is stored once either way.
+          await setTimeout(RETRY)
+        }
+      }
     }
   }
 }

@@ -23,11 +23,18 @@ export interface Subject {
    * @returns the id before each of them
    */
   fill? (payloads: readonly Payload[]): Promise<string[]>
+  /** Publishes, over and over where that is refused, until it is acknowledged: for subjects that have Redis between them. */
+  insist? (channel: string, payload: Payload): Promise<void>
 }
+
+/** Before what was refused is published again, in milliseconds. */
+export const RETRY = 100
 
 export interface SubjectOptions {
   /** For ours alone: the registration's. */
   readonly hub: SSEPluginOptions
+  /** Where the Redis is that other instances of the subject share with it. */
+  readonly redis?: string
 }
 
 /** The channels that a request asks for: `/events?c=3&c=17`, or one channel that all are in. */
