@@ -4,8 +4,9 @@ import { fanout } from './fanout.js'
 import { idle } from './idle.js'
 import { channels, publish } from './publish.js'
 import { rates } from './rate.js'
+import { redis } from './redis.js'
 import { replays } from './replay.js'
 import type { Scenario } from './scenario.js'
 import { slow } from './slow.js'
 
-export const SCENARIOS: readonly Scenario[] = [publish, channels, connect, ...fanout, ...rates, replays, slow, idle]
+export const SCENARIOS: readonly Scenario[] = [publish, channels, connect, ...fanout, ...rates, replays, slow, ...redis, idle]
