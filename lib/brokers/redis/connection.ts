@@ -129,7 +129,7 @@ function duplicate (template: Client | string, socketTimeout: number): Client {
   if (typeof template === 'string') return new Redis(template, overrides)
   if (template instanceof Cluster || 'nodes' in template) {
     const cluster = template as Cluster
-    return cluster.duplicate([], { lazyConnect: false, enableOfflineQueue: true, scaleReads: 'master', clusterRetryStrategy: backoff, redisOptions: { ...cluster.options.redisOptions, ...overrides } } as never)
+    return cluster.duplicate([], { lazyConnect: false, enableOfflineQueue: true, enableAutoPipelining: false, scaleReads: 'master', clusterRetryStrategy: backoff, redisOptions: { ...cluster.options.redisOptions, ...overrides } } as never)
   }
   return template.duplicate(overrides)
 }
