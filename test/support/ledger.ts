@@ -50,12 +50,14 @@ export class Ledger {
   readonly traces: Trace[] = []
   readonly #seen = new Map<string, Seen & { readonly data: string }>()
   readonly #misnamed: string[] = []
-  #onEnding: (() => void) | null = null
+  #waiting: Array<() => void> = []
 
   ended (ending: Ending): void {
     if (ending.id === undefined) this.rejections.push(ending)
     else this.acknowledged.set(nameOf(ending), ending as Ending & { id: string })
-    this.#onEnding?.()
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const go of waiting) go()
   }
 
   /** Whether events were acknowledged or seen. */
@@ -65,12 +67,12 @@ export class Ledger {
 
   /** Resolves once so many events are acknowledged. */
   async untilAcknowledged (count: number): Promise<void> {
-    while (this.acknowledged.size < count) await new Promise<void>(resolve => { this.#onEnding = resolve })
+    while (this.acknowledged.size < count) await new Promise<void>(resolve => { this.#waiting.push(resolve) })
   }
 
   /** Resolves once so many publishes were rejected. */
   async untilRejected (count: number): Promise<void> {
-    while (this.rejections.length < count) await new Promise<void>(resolve => { this.#onEnding = resolve })
+    while (this.rejections.length < count) await new Promise<void>(resolve => { this.#waiting.push(resolve) })
   }
 
   /** Those that readers saw events of. */

@@ -5,7 +5,7 @@ import { request, type ClientRequest } from 'node:http'
 import type { Test } from 'tap'
 import type { Ledger, Mark, Seen, Trace } from './ledger.js'
 
-/** Before it tries again, in milliseconds. */
+/** Before it tries again where it was told nothing of it, in milliseconds. */
 const AGAIN = 30
 
 export interface ReaderOptions {
@@ -22,6 +22,8 @@ export class Reader implements Trace {
   readonly channels: readonly string[]
   readonly items: Array<Seen | Mark> = []
   lastEventId = ''
+  /** How long it waited each time before it came back, in milliseconds. */
+  readonly waits: number[] = []
   /** How often it was connected. */
   connections = 0
   readonly #options: ReaderOptions
@@ -30,6 +32,8 @@ export class Reader implements Trace {
   #request: ClientRequest | null = null
   #ended = false
   #fresh = true
+  /** What it was told last. */
+  #retry = AGAIN
 
   /** Resolves once it is connected. */
   static async open (t: Test, ledger: Ledger, options: ReaderOptions): Promise<Reader> {
@@ -104,7 +108,9 @@ export class Reader implements Trace {
     const close = (): void => {
       if (over) return
       over = true
-      if (!this.#ended) setTimeout(() => this.#connect(), AGAIN).unref()
+      if (this.#ended) return
+      this.waits.push(this.#retry)
+      setTimeout(() => this.#connect(), this.#retry).unref()
     }
     connection.on('error', close)
     connection.on('response', response => {
@@ -137,6 +143,7 @@ export class Reader implements Trace {
       if (line.startsWith('data: ')) data = line.slice(6)
       else if (line.startsWith('id: ')) id = line.slice(4)
       else if (line.startsWith('event: ')) name = line.slice(7)
+      else if (line.startsWith('retry: ')) this.#retry = Number(line.slice(7))
     }
     if (id !== '') this.lastEventId = id
     if (name === 'n') this.items.push(this.#ledger.seen(id, data))

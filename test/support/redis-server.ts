@@ -91,10 +91,30 @@ export class RedisServer {
   }
 
   /** A client for the test itself. */
-  connect (t: Test): Redis {
-    const client = new Redis(this.url)
+  connect (t: Test, options: { readonly password?: string, readonly db?: number } = {}): Redis {
+    const client = new Redis({ ...options, port: this.port })
     client.on('error', () => {})
     t.teardown(() => client.disconnect())
     return client
   }
+}
+
+/** A real Redis Cluster: three masters, each with a third of the slots. */
+export async function startRedisCluster (t: Test, password: string): Promise<RedisServer[]> {
+  const busPorts = [await freePort(), await freePort(), await freePort()]
+  const servers = await Promise.all(busPorts.map(async busPort => await RedisServer.start(t, '--cluster-enabled', 'yes', '--cluster-port', String(busPort), '--requirepass', password)))
+  const clients = servers.map(server => server.connect(t, { password }))
+  for (const [i, client] of clients.entries()) {
+    await client.call('CLUSTER', 'SET-CONFIG-EPOCH', String(i + 1))
+    await client.call('CLUSTER', 'ADDSLOTSRANGE', String(Math.ceil(16_384 / 3 * i)), String(Math.ceil(16_384 / 3 * (i + 1)) - 1))
+    if (i > 0) await client.call('CLUSTER', 'MEET', '127.0.0.1', String(servers[0]!.port), String(busPorts[0]))
+  }
+  for (const client of clients) {
+    const formed = async (): Promise<boolean> => {
+      const info = await client.cluster('INFO') as string
+      return info.includes('cluster_state:ok') && info.includes('cluster_size:3')
+    }
+    while (!await formed()) await new Promise(resolve => setTimeout(resolve, 20))
+  }
+  return servers
 }

@@ -1,5 +1,6 @@
 // An instance of an application, in plain JavaScript on the built package: it has a route for streams, and publishes
 // what its parent tells it to. Of each publish the parent is told how it ended, in the turn in which it did.
+import { setImmediate } from 'node:timers/promises'
 import Fastify from 'fastify'
 import { Cluster, Redis } from 'ioredis'
 import sse, { SSE_ERR_BROKER_UNAVAILABLE } from 'fastify-sse-hub'
@@ -15,7 +16,7 @@ let told = []
 function tell (ending) {
   told.push(ending)
   if (told.length > 1) return
-  setImmediate(() => {
+  queueMicrotask(() => {
     process.send({ endings: told })
     told = []
   })
@@ -75,7 +76,7 @@ const template = cluster !== undefined ? new Cluster(cluster.nodes, cluster.opti
 template?.on('error', () => {})
 
 const app = Fastify({ forceCloseConnections: true })
-await app.register(sse, { replay: 'missed', retry: 100, ...hub, broker: redisBroker({ ...broker, ...(template && { client: template }) }) })
+await app.register(sse, { replay: 'missed', retry: 30, ...hub, broker: redisBroker({ ...broker, ...(template && { client: template }) }) })
 app.get('/', ({ query }, reply) => {
   reply.sse(query.channels === '' ? [] : query.channels.split(','), query.id === undefined ? {} : { id: query.id })
 })
@@ -97,6 +98,8 @@ process.on('message', async message => {
   } else if (message.close !== undefined) {
     await app.close()
     template?.disconnect()
+    // How the last publishes ended is told first.
+    await setImmediate()
     process.send({ closed: true }, () => process.disconnect())
   }
 })
