@@ -27,13 +27,19 @@ t.test('when the connections to Redis fail twenty times, in every way, no client
   t.comment(`SEED=${random.seed}`)
   const redis = await RedisServer.start(t)
   const proxies = await Promise.all([0, 1].map(() => RedisProxy.start(t, redis.port)))
-  const cluster = await Cluster.start(t, 0, { broker: { url: '', publishTimeout: 1000 } })
+  const cluster = await Cluster.start(t, 0, { broker: { url: redis.url, publishTimeout: 1000 }, hub: { historySize: 20_000 } })
   const { ledger } = cluster
   const instances = await Promise.all(proxies.map(({ url }) => cluster.add({ broker: { url, publishTimeout: 1000 } })))
   await cluster.connect(20)
   for (const [i, instance] of instances.entries()) {
     instance.publish({ name: `with keys ${i}`, burst: 3, targets: TARGETS, keyed: true })
     instance.publish({ name: `without ${i}`, burst: 3, targets: TARGETS })
+  }
+  await ledger.untilAcknowledged(100)
+  const late = cluster.readers.slice(0, 5)
+  for (const reader of late) {
+    await reader.until(() => reader.lastEventId !== '')
+    reader.end()
   }
   for (const round of ROUNDS) {
     await ledger.untilAcknowledged(ledger.acknowledged.size + 100 + random.below(200))
@@ -53,10 +59,14 @@ t.test('when the connections to Redis fail twenty times, in every way, no client
     await instance.finish(`with keys ${i}`)
     await instance.finish(`without ${i}`)
   }
-  await cluster.settled()
+  // What the histories hold is what the others were given.
+  const fresh = await cluster.add()
+  cluster.instances.splice(0, 2)
+  await Promise.all(late.map(async reader => await reader.comeBack()))
+  await cluster.settled(fresh)
   t.ok(ledger.rejections.some(({ inDoubt }) => inDoubt))
   t.ok(ledger.rejections.every(({ code }) => code === 'SSE_ERR_BROKER_UNAVAILABLE'))
-  t.strictSame(cluster.readers.map(({ connections }) => connections), cluster.readers.map(() => 1))
+  t.strictSame(cluster.readers.map(({ connections }) => connections), cluster.readers.map((_, i) => i < late.length ? 2 : 1))
   t.strictSame(ledger.losses, [])
   t.strictSame(ledger.faults(), none)
 })

@@ -36,3 +36,26 @@ t.test('an instance that fell behind catches up, and clients that come to it fro
   t.strictSame(ledger.losses, [])
   t.strictSame(ledger.faults(), none)
 })
+
+t.test('where an instance fell behind further than the log goes back, its clients are told, and no others', { skip: withoutRedis }, async t => {
+  const redis = await RedisServer.start(t)
+  const cluster = await Cluster.start(t, 2, { broker: { url: redis.url } })
+  const { ledger, instances: [quick, slow] } = cluster
+  for (let i = 0; i < 5; i++) {
+    await cluster.reader({ name: `quick ${i}`, channels: ['a', 'b'], port: () => quick!.port })
+    await cluster.reader({ name: `slow ${i}`, channels: ['a', 'b'], port: () => slow!.port })
+  }
+  quick!.publish({ name: 'before', count: 200, targets: TARGETS })
+  await quick!.done('before')
+  await cluster.settled()
+  slow!.signal('SIGSTOP')
+  quick!.publish({ name: 'meanwhile', count: 300, window: 1, targets: TARGETS })
+  await quick!.done('meanwhile')
+  await redis.connect(t).xtrim('{sse}:log', 'MAXLEN', 100)
+  slow!.signal('SIGCONT')
+  slow!.publish({ name: 'behind', count: 200, targets: TARGETS })
+  await slow!.done('behind')
+  await cluster.settled()
+  t.strictSame(ledger.losses.toSorted(), Array.from({ length: 5 }, (_, i) => `slow ${i}: gap`))
+  t.strictSame(ledger.faults(), none)
+})
