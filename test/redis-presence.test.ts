@@ -9,9 +9,9 @@ import { spawnProgram } from './support/spawn-program.js'
 
 const LEASE = 300
 
-async function start (t: Test, redis: RedisServer): Promise<FastifyInstance> {
+async function start (t: Test, redis: RedisServer, leasePeriod = LEASE): Promise<FastifyInstance> {
   const app = Fastify({ forceCloseConnections: true })
-  await app.register(sse, { broker: redisBroker({ url: redis.url, leasePeriod: LEASE }) })
+  await app.register(sse, { broker: redisBroker({ url: redis.url, leasePeriod }) })
   t.teardown(() => app.close())
   return app
 }
@@ -112,9 +112,28 @@ t.test('presence over several instances', { skip: withoutRedis }, async t => {
     await untilPresent(third, 'room', 1)
   })
 
+  for (const what of ['its entries of the log', 'the leases']) {
+    await t.test(`nobody is left over where ${what} are lost`, async t => {
+      const redis = await RedisServer.start(t)
+      const client = redis.connect(t)
+      const first = await start(t, redis)
+      const child = spawnProgram(t, 'test/support/processes/redis-presence.ts', { args: [redis.url, String(LEASE)] })
+      const [{ instance }] = await untilPresent(first, 'room', 3) as [SSEPresence]
+      if (what === 'the leases') {
+        child.kill('SIGKILL')
+        await once(child, 'exit')
+        await client.del('{sse}:leases')
+      } else {
+        // As if it had left, and this instance had fallen behind further than the log goes back.
+        await client.multi().hdel(`{sse}:present:${instance}`, (await client.hkeys(`{sse}:present:${instance}`))[0]!).hincrby('{sse}:meta', 'n', 1).exec()
+      }
+      await untilPresent(first, 'room', what === 'the leases' ? 0 : 2)
+    })
+  }
+
   await t.test('10,000 streams that come at once cost at most 50 round trips', async t => {
     const redis = await RedisServer.start(t)
-    const [first, second] = await Promise.all([start(t, redis), start(t, redis)])
+    const [first, second] = await Promise.all([start(t, redis, 30_000), start(t, redis, 30_000)])
     const client = redis.connect(t)
     const calls = async (): Promise<number> => {
       const stats = await client.info('commandstats')

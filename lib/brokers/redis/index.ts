@@ -43,6 +43,8 @@ const checkOptions = checker(Options, 'redisBroker()')
 
 /** What a history is kept for where the hub sets no limit, in milliseconds. */
 const HISTORY_AGE = 24 * 60 * 60 * 1000
+/** How long a start waits for Redis at least, in milliseconds: to connect takes longer than to publish. */
+const START = 5000
 /** How often the lag is looked at, in milliseconds. */
 const MEASURE = 1000
 /** How often what tells the targets' newest numbers is kept from running out, in milliseconds. */
@@ -125,7 +127,7 @@ class RedisBroker implements Broker, ReadingHost {
     })
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(new SSE_ERR_BROKER_UNAVAILABLE('Redis did not answer', false)), this.#times.timeout)
+      timer = setTimeout(() => reject(new SSE_ERR_BROKER_UNAVAILABLE('Redis did not answer', false)), Math.max(START, this.#times.timeout))
     })
     try {
       await Promise.race([this.#begin(), late])
@@ -292,8 +294,10 @@ class RedisBroker implements Broker, ReadingHost {
 
   began (n: number): void {
     this.#publishing.adopted()
-    if (this.#started) this.#base = this.#position - n
-    else this.#position = n
+    if (this.#started) {
+      this.#base = this.#position - n
+      this.#presence.lost()
+    } else this.#position = n
     this.#started = true
     this.#sink.skipTo(this.#position)
     this.#presence.tellAll()
@@ -318,6 +322,7 @@ class RedisBroker implements Broker, ReadingHost {
   skipped (n: number): void {
     this.#position = this.#base + n
     this.#sink.skipTo(this.#position)
+    this.#presence.lost()
     this.#reached()
   }
 
