@@ -1,12 +1,11 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { fileURLToPath } from 'node:url'
 import { EventSource } from 'eventsource'
 import t, { type Test } from 'tap'
 import { RedisServer, withoutRedis } from './support/redis-server.js'
+import { root } from './support/root.js'
 import { startServer } from './support/server-process.js'
 import { ended, spawnProgram } from './support/spawn-program.js'
 
-const root = fileURLToPath(new URL('../', import.meta.url))
 const readme = await readFile(`${root}README.md`, 'utf8')
 
 /** The code blocks of a language, in order. */

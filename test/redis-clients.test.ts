@@ -8,6 +8,7 @@ import { Cluster, TARGETS } from './support/cluster.js'
 import type { InstanceOptions } from './support/instances.js'
 import { none } from './support/ledger.js'
 import { freePort, RedisServer, startRedisCluster, withoutRedis } from './support/redis-server.js'
+import { root } from './support/root.js'
 
 /** What an application may have chosen for its own client, and what would break the broker. */
 const HOSTILE = {
@@ -59,7 +60,7 @@ t.test('a client with options that would break the broker, a password, a prefix 
 })
 
 t.test('a user that may do what the README says, and nothing else', { skip: withoutRedis }, async t => {
-  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+  const readme = readFileSync(`${root}README.md`, 'utf8')
   const rights = /^ACL SETUSER sse on >secret (.*)$/m.exec(readme)![1]!.split(' ')
   const redis = await RedisServer.start(t)
   const admin = redis.connect(t)

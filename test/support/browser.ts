@@ -1,9 +1,9 @@
 // A real browser: Debian's Chromium, with a fresh profile each time.
 import { spawnSync } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { chromium, type Browser, type BrowserContext, type BrowserContextOptions, type Page } from 'playwright-core'
 import type { Test } from 'tap'
+import { root } from './root.js'
 
 const executablePath = spawnSync('which', ['chromium'], { encoding: 'utf8' }).stdout.trim()
 
@@ -16,7 +16,7 @@ const args = [
   // All tabs of a visitor in one process: to start one for each is most of what a tab costs.
   '--renderer-process-limit=1'
 ]
-const pictures = fileURLToPath(new URL('../screenshots/', import.meta.url))
+const pictures = `${root}test/screenshots/`
 
 export class Visitors {
   /** What pages wrote to their consoles as errors, and what was thrown in them. */

@@ -2,13 +2,11 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { EventEmitter, once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import type { RedisBrokerOptions } from '../../lib/brokers/redis/index.js'
 import type { SSEPluginOptions, SSEStats } from '../../lib/index.js'
 import type { Ending, Ledger } from './ledger.js'
-
-const root = fileURLToPath(new URL('../../', import.meta.url))
+import { root } from './root.js'
 
 export interface InstanceOptions {
   readonly broker: Omit<RedisBrokerOptions, 'client'>

@@ -1,10 +1,8 @@
 // TypeScript programs in processes of their own, from their source.
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import type { Readable } from 'node:stream'
-import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
-
-const root = fileURLToPath(new URL('../../', import.meta.url))
+import { root } from './root.js'
 
 export interface ProgramOptions {
   readonly args?: readonly string[]
