@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { EventSource } from 'eventsource'
 import t, { type Test } from 'tap'
-import { photograph, shows, until, Visitors, withoutBrowser } from './support/browser.js'
+import { fits, shows, until, Visitors, withoutBrowser } from './support/browser.js'
 import { startServer } from './support/server-process.js'
 import type { Page } from 'playwright-core'
 
@@ -45,7 +45,7 @@ t.test('the chat, in a browser', { skip: withoutBrowser }, async t => {
     await say(ada, 'so there are two')
     await shows(bob, '#messages', 'so there are two')
     for (const page of [ada, bob]) t.same(await said(page), ['adaanyone here?', 'bobme', 'adaso there are two'])
-    await photograph(t, ada, 'chat')
+    await fits(t, ada, 'chat')
   })
 
   await t.test('leaves the stream of who speaks out', async t => {

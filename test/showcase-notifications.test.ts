@@ -1,5 +1,5 @@
 import t from 'tap'
-import { open, photograph, shows, until, Visitors, withoutBrowser } from './support/browser.js'
+import { open, fits, shows, until, Visitors, withoutBrowser } from './support/browser.js'
 import { startServer } from './support/server-process.js'
 
 t.test('the notification example, in a browser', { skip: withoutBrowser }, async t => {
@@ -42,7 +42,7 @@ t.test('the notification example, in a browser', { skip: withoutBrowser }, async
     await first.click('#notify button')
     await shows(other, '#list', 'ada: <img src=x onerror=alert(1)>')
     t.equal(await other.locator('#list li').count(), 1)
-    await photograph(t, first, 'notifications')
+    await fits(t, first, 'notifications')
   })
 
   await t.test('gives a tab that comes later what was kept, without a toast', async t => {
@@ -81,7 +81,7 @@ t.test('the notification example, in a browser', { skip: withoutBrowser }, async
       await shows(page, '.list .success', 'bob: tea is ready')
       t.equal(await notify(`to ${name}`), 3)
       await shows(page, '.list li >> nth=0', `ada: to ${name}`)
-      await photograph(t, page, name)
+      await fits(t, page, name)
 
       await page.click('text=Unmount')
       await until(async () => await notify('nobody looks') === 2)

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { open, photograph, shows, until, Visitors, withoutBrowser } from './support/browser.js'
+import { open, fits, shows, until, Visitors, withoutBrowser } from './support/browser.js'
 import { startServer } from './support/server-process.js'
 
 const NAMELESS = `[...document.querySelectorAll('input, select, button, progress')]
@@ -22,7 +22,7 @@ t.test('the pages of the examples, in a browser', { skip: withoutBrowser }, asyn
   const page = await open(visitor, address)
 
   await t.test('are all linked from the first one, load, and have a title and a way back', async t => {
-    await photograph(t, page, 'index')
+    await fits(t, page, 'index')
     const links = await Promise.all((await page.locator('.examples a').all()).map(link => link.getAttribute('href')))
     t.same(links, ['/notifications', '/chat', '/dashboard', '/progress', '/tokens', '/react', '/vue'])
     const example = await visitor.newPage()
@@ -76,7 +76,7 @@ t.test('the pages of the examples, in a browser', { skip: withoutBrowser }, asyn
       // This page alone gets one a second.
       await until(async () => await figure('deliveries') > 500)
       t.equal(await figure('slow'), 0)
-      await photograph(t, page, 'dashboard')
+      await fits(t, page, 'dashboard')
       await page.click('#fewer')
       await shows(page, '#clients', /^1$/)
     })
@@ -103,7 +103,7 @@ t.test('the pages of the examples, in a browser', { skip: withoutBrowser }, asyn
       const words = whole.match(/\S+\s*/g)!
       t.equal(await page.locator('#state').textContent(), `${words.length} words.`)
       t.same(await page.evaluate('lengths.filter(length => length > 0)'), words.map((_word, n) => words.slice(0, n + 1).join('').length))
-      await photograph(t, page, 'tokens')
+      await fits(t, page, 'tokens')
     })
 
     await t.test('is no longer made once nobody reads it', async t => {

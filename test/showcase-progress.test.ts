@@ -1,5 +1,5 @@
 import t from 'tap'
-import { open, photograph, shows, until, Visitors, withoutBrowser } from './support/browser.js'
+import { open, fits, shows, until, Visitors, withoutBrowser } from './support/browser.js'
 import { startServer } from './support/server-process.js'
 import { TcpProxy } from './support/tcp-proxy.js'
 import type { Page } from 'playwright-core'
@@ -47,7 +47,7 @@ t.test('the progress example, in a browser', { skip: withoutBrowser }, async t =
 
   await t.test('tells it a page that was away when it came', async t => {
     t.equal(await away.locator('#end').textContent(), '')
-    await photograph(t, away, 'progress')
+    await fits(t, away, 'progress')
     network.restore()
     await shows(away, '#end', await page.locator('#end').textContent() as string)
   })
