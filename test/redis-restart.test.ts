@@ -39,7 +39,8 @@ t.test('while Redis is away for long publishing is refused, and what is refused 
     await ledger.untilAcknowledged(ledger.acknowledged.size + 300)
     await redis.kill()
     await ledger.untilRejected(ledger.rejections.length + 50)
-    t.equal((await first!.stats()).broker!.state, 'unavailable')
+    // A busy instance may tell of rejections before it has seen that the connection is gone.
+    while ((await first!.stats()).broker!.state !== 'unavailable');
     await redis.run()
   }
   await ledger.untilAcknowledged(ledger.acknowledged.size + 300)

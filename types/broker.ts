@@ -36,7 +36,7 @@ export interface BrokerPastEvent {
 
 /** What a broker keeps of one target. */
 export interface BrokerPast {
-  /** Oldest first, at most the hub's `historySize`. */
+  /** Oldest first. Those beyond the hub's `historySize` are not kept. */
   readonly events: readonly BrokerPastEvent[]
   /** The position of the newest event of the target that is not among them and is lost; 0 where none is. */
   readonly floor: number

@@ -21,17 +21,6 @@ export interface Entry {
   readonly before: ReadonlyMap<number, string>
 }
 
-/** Where the log stands in Redis. */
-interface Standing {
-  /** `null` where there is none. */
-  readonly epoch: string | null
-  readonly n: number
-  readonly time: number
-  /** Id of the newest entry that the broker wrote, and of the newest one that is there. */
-  readonly id: string
-  readonly newest: string | null
-}
-
 export interface ReadingHost {
   readonly keys: Keys
   /** One event, with its number in the epoch. Returns how many clients it was for. */
@@ -51,12 +40,13 @@ export interface ReadingHost {
 
 /** What Redis says of the order. */
 interface Standing {
+  /** `null` where there is none. */
   readonly epoch: string | null
   readonly n: number
-  /** Milliseconds in the id of the newest entry, and the id. */
+  /** Milliseconds in the id of the newest entry that the broker wrote, and the id. */
   readonly time: number
   readonly id: string
-  /** What the log says that it is. */
+  /** The id of the newest entry that is there; `null` where the log is empty or gone. */
   readonly newest: string | null
   /** Whether what tells the targets' newest numbers is there, where the epoch is the one that was read. */
   readonly whole: boolean
