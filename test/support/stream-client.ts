@@ -1,6 +1,7 @@
 // A client that reads its stream once, as it comes: for long streams, slow readers and many connections.
 import { EventEmitter, once } from 'node:events'
 import { request, type ClientRequest, type IncomingMessage } from 'node:http'
+import { createGunzip } from 'node:zlib'
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
 
 export interface Greeting {
@@ -17,6 +18,8 @@ export class StreamClient {
   readonly events: EventSourceMessage[] = []
   /** The id to resume from: the last one of an event. */
   lastEventId: string | undefined
+  /** How many comments came: heartbeats among them. */
+  comments = 0
   /** Whether the stream is over: ended or cut. */
   closed = false
   readonly #request: ClientRequest
@@ -25,12 +28,19 @@ export class StreamClient {
   #paused = false
 
   constructor (address: Address, path: string, headers: Record<string, string> = {}) {
-    const parser = createParser({ onEvent: event => this.#receive(event), onError: error => { throw error } })
+    const parser = createParser({
+      onEvent: event => this.#receive(event),
+      onComment: () => { this.comments++ },
+      onError: error => { throw error }
+    })
     this.#request = request({ host: '127.0.0.1', ...address, path, headers, agent: false })
     this.#request.on('response', response => {
       this.#response = response
-      response.setEncoding('utf8')
-      response.on('data', text => {
+      const body = response.headers['content-encoding'] === 'gzip' ? response.pipe(createGunzip()) : response
+      body.setEncoding('utf8')
+      // A compressed body that is cut has no end.
+      body.on('error', () => {})
+      body.on('data', text => {
         parser.feed(text)
         this.#changes.emit('change')
       })
@@ -40,6 +50,10 @@ export class StreamClient {
     })
     this.#request.on('error', () => this.#close())
     this.#request.end()
+  }
+
+  header (name: string): string | undefined {
+    return this.#response?.headers[name] as string | undefined
   }
 
   get status (): number | undefined {
