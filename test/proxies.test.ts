@@ -13,7 +13,7 @@ interface Setting {
 }
 
 /** How long the proxies let a connection be idle here. */
-const IDLE = '1s'
+const IDLE = '2s'
 const HEARTBEAT = 200
 /** More than what proxies think is worth compressing. */
 const LONG = 'long enough '.repeat(100)
@@ -63,7 +63,7 @@ for (const { title, proxy, configuration, compresses } of settings) {
 
     await t.test('heartbeats keep an idle stream open beyond the limit', async t => {
       const { comments } = client
-      await client.until(() => client.comments >= comments + 10)
+      await client.until(() => client.comments >= comments + 12)
       await app.sse.toChannel('room', 'n', 21)
       await client.until(() => client.own.length === 22)
       t.notOk(client.closed)

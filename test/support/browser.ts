@@ -14,8 +14,8 @@ const args = [
   '--disable-component-update', '--disable-sync',
   // What no page here needs costs time in each start.
   '--in-process-gpu', '--disable-software-rasterizer', '--disable-extensions', '--mute-audio',
-  // All tabs in one process, and nothing that no page here needs: to start all that is most of what a tab costs.
-  '--renderer-process-limit=1', '--disable-site-isolation-trials', '--in-process-gpu', '--disable-extensions'
+  // All tabs of a visitor in one process: to start one for each is most of what a tab costs.
+  '--renderer-process-limit=1'
 ]
 const pictures = `${root}test/screenshots/`
 
@@ -58,7 +58,12 @@ export async function open (context: BrowserContext, url: string): Promise<Page>
 
 /** Waits until an element shows this text. */
 export async function shows (page: Page, selector: string, text: string | RegExp): Promise<void> {
-  await page.locator(selector).filter({ hasText: text }).first().waitFor()
+  const found = page.locator(selector)
+  try {
+    await found.filter({ hasText: text }).first().waitFor()
+  } catch (cause) {
+    throw new Error(`${selector} shows ${JSON.stringify(await found.allTextContents())}, not ${String(text)}`, { cause })
+  }
 }
 
 /**
