@@ -2,7 +2,8 @@
 import t from 'tap'
 import { buildApp, listen } from './support/app.js'
 import { nextDisconnect } from './support/disconnects.js'
-import { exampleFile, startProxy, withoutProxy, type ProxyName } from './support/proxy.js'
+import { without } from './support/programs.js'
+import { exampleFile, startProxy, type ProxyName } from './support/proxy.js'
 import { StreamClient } from './support/stream-client.js'
 
 interface Setting {
@@ -39,7 +40,7 @@ const settings: readonly Setting[] = [
 ]
 
 for (const { title, proxy, configuration, compresses } of settings) {
-  t.test(`behind ${title}`, { skip: withoutProxy(proxy) }, async t => {
+  t.test(`behind ${title}`, { skip: without(proxy) }, async t => {
     const app = await buildApp(t, { heartbeatInterval: HEARTBEAT, historySize: 100 })
     app.get('/', (_request, reply) => { reply.sse('room') })
     const port = await startProxy(t, proxy, configuration, await listen(app))
@@ -84,7 +85,7 @@ for (const { title, proxy, configuration, compresses } of settings) {
 }
 
 for (const [title, proxy, configuration] of [['nginx', 'nginx', nginx], ['HAProxy', 'haproxy', haproxy]] as const) {
-  t.test(`${title} cuts an idle stream that has no heartbeats`, { skip: withoutProxy(proxy) }, async t => {
+  t.test(`${title} cuts an idle stream that has no heartbeats`, { skip: without(proxy) }, async t => {
     const app = await buildApp(t, { heartbeatInterval: 0 })
     app.get('/', (_request, reply) => { reply.sse('room') })
     const client = new StreamClient({ port: await startProxy(t, proxy, configuration, await listen(app)) }, '/')

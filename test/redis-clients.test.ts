@@ -7,7 +7,8 @@ import { selfSigned } from './support/certificate.js'
 import { Cluster, TARGETS } from './support/cluster.js'
 import type { InstanceOptions } from './support/instances.js'
 import { none } from './support/ledger.js'
-import { freePort, RedisServer, startRedisCluster, withoutRedis } from './support/redis-server.js'
+import { freePort } from './support/programs.js'
+import { RedisServer, startRedisCluster, withoutRedis } from './support/redis-server.js'
 import { root } from './support/root.js'
 
 /** What an application may have chosen for its own client, and what would break the broker. */

@@ -1,13 +1,13 @@
 // A real browser: Debian's Chromium, with a fresh profile each time.
-import { spawnSync } from 'node:child_process'
 import { chromium, type Browser, type BrowserContext, type BrowserContextOptions, type Page } from 'playwright-core'
 import type { Test } from 'tap'
+import { pathOf, without } from './programs.js'
 import { root } from './root.js'
 
-const executablePath = spawnSync('which', ['chromium'], { encoding: 'utf8' }).stdout.trim()
+const executablePath = pathOf('chromium')
 
-/** For a test's options: why it is skipped, or false. With CI set nothing is. */
-export const withoutBrowser = executablePath === '' && !process.env.CI ? 'chromium is not installed' : false
+/** For a test's options. */
+export const withoutBrowser = without('chromium')
 
 const args = [
   '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',

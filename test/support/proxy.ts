@@ -1,12 +1,12 @@
 // Real proxies, each with a configuration and a folder of its own.
-import { spawn, spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { freePort } from './redis-server.js'
+import { freePort } from './programs.js'
 import { root } from './root.js'
 
 export type ProxyName = 'nginx' | 'haproxy' | 'caddy'
@@ -33,11 +33,6 @@ http {
   include nginx.conf;
 }
 `
-
-/** For a test's options: why it is skipped, or false. With CI set nothing is. */
-export function withoutProxy (name: ProxyName): string | false {
-  return spawnSync('which', [name]).status !== 0 && !process.env.CI ? `${name} is not installed` : false
-}
 
 /** The configuration that the package's users are shown. */
 export function exampleFile (name: ProxyName): string {

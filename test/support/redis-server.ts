@@ -1,24 +1,15 @@
 // A real Redis of the test's own: on a free port, with a folder of its own.
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { cpSync, mkdtempSync, rmSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import type { Test } from 'tap'
+import { freePort, without } from './programs.js'
 
-/** For a test's options: why it is skipped, or false. With CI set nothing is. */
-export const withoutRedis = spawnSync('redis-server', ['--version']).status !== 0 && !process.env.CI ? 'redis-server is not installed' : false
-
-export async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
+/** For a test's options. */
+export const withoutRedis = without('redis-server')
 
 export class RedisServer {
   readonly port: number
