@@ -11,11 +11,7 @@ export const withoutBrowser = without('chromium')
 
 const args = [
   '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-  '--disable-component-update', '--disable-sync',
-  // What no page here needs costs time in each start.
-  '--in-process-gpu', '--disable-software-rasterizer', '--disable-extensions', '--mute-audio',
-  // All tabs of a visitor in one process: to start one for each is most of what a tab costs.
-  '--renderer-process-limit=1'
+  '--disable-component-update', '--disable-sync'
 ]
 const pictures = `${root}test/screenshots/`
 
