@@ -1,12 +1,11 @@
 import t from 'tap'
-import { open, fits, shows, until, Visitors, withoutBrowser } from './support/browser.js'
+import { fits, shows, until, Visitors, withoutBrowser } from './support/browser.js'
 import { startServer } from './support/server-process.js'
 import { TcpProxy } from './support/tcp-proxy.js'
 import type { Page } from 'playwright-core'
 
 t.test('the progress example, in a browser', { skip: withoutBrowser }, async t => {
   const [{ address }, visitors] = await Promise.all([startServer(t, 'examples/server.ts'), Visitors.come(t)])
-  const visitor = await visitors.visitor()
 
   const stateOf = async (id: string): Promise<string | undefined> => {
     const jobs = await (await fetch(`${address}/progress/jobs`)).json() as Array<{ id: string, state: string }>
@@ -15,7 +14,8 @@ t.test('the progress example, in a browser', { skip: withoutBrowser }, async t =
   const done = (page: Page): Promise<number> => page.evaluate('document.getElementById("bar").value')
 
   const network = await TcpProxy.start(t, address)
-  const [page, later, away] = await Promise.all([open(visitor, `${address}/progress`), visitor.newPage(), visitor.newPage()])
+  const [page, later, away] = await Promise.all([visitors.page(), visitors.page(), visitors.page()])
+  await page.goto(`${address}/progress`)
 
   await t.test('shows pages that open in the middle where the job stands', async t => {
     // A job that is over before all pages are there is no use: then with another one.
@@ -47,6 +47,8 @@ t.test('the progress example, in a browser', { skip: withoutBrowser }, async t =
 
   await t.test('tells it a page that was away when it came', async t => {
     t.equal(await away.locator('#end').textContent(), '')
+    // Whichever file it was at.
+    await away.evaluate('document.getElementById("file").textContent = "x".repeat(200)')
     await fits(t, away, 'progress')
     network.restore()
     await shows(away, '#end', await page.locator('#end').textContent() as string)

@@ -13,6 +13,8 @@ const args = [
   '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync'
 ]
+/** In milliseconds: long enough for a busy machine; what is missing fails well before the test's own limit. */
+const PATIENCE = 30_000
 const pictures = `${root}test/screenshots/`
 
 export class Visitors {
@@ -36,13 +38,17 @@ export class Visitors {
   /** Somebody else: with cookies of their own. */
   async visitor (options: BrowserContextOptions = {}): Promise<BrowserContext> {
     const context = await this.#browser.newContext(options)
-    // Long enough for a busy machine; what is missing fails well before the test's own limit.
-    context.setDefaultTimeout(60_000)
+    context.setDefaultTimeout(PATIENCE)
     context.on('page', page => {
       page.on('console', message => { if (message.type() === 'error') this.errors.push(message.text()) })
       page.on('pageerror', error => this.errors.push(error.message))
     })
     return context
+  }
+
+  /** A page of somebody else, in a window of its own: one in a tab behind another may stand still. */
+  async page (): Promise<Page> {
+    return (await this.visitor()).newPage()
   }
 }
 
@@ -79,5 +85,9 @@ export async function fits (t: Test, page: Page, name: string): Promise<void> {
 
 /** Asks again and again, for what neither the page's text nor an event tells. */
 export async function until (holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!await holds()) await new Promise(resolve => setTimeout(resolve, 20))
+  const deadline = performance.now() + PATIENCE
+  while (!await holds()) {
+    if (performance.now() > deadline) throw new Error(`${PATIENCE} ms, and this did not come to hold: ${holds.toString()}`)
+    await new Promise(resolve => setTimeout(resolve, 20))
+  }
 }
