@@ -8,8 +8,10 @@ const SIZE = 100
 const HEAD = 'HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n'
 const EVERY = Uint8Array.of(1)
 
-function eventOf (number: number, size = SIZE): string {
-  return `id: ${number}\nevent: message\ndata: ${JSON.stringify(payloadOf(number, size).data)}\n\n`
+/** Some servers begin with the id, others end with it. */
+function eventOf (number: number, size = SIZE, idFirst = false): string {
+  const event = `event: message\ndata: ${JSON.stringify(payloadOf(number, size).data)}\n`
+  return idFirst ? `id: ${number}\n${event}\n` : `${event}id: ${number}\n\n`
 }
 
 function chunkOf (text: string): string {
@@ -36,9 +38,10 @@ t.test('however a stream is cut into chunks and reads, every event is counted on
   t.comment(`seed ${random.seed}`)
   for (let round = 0; round < 200; round++) {
     const count = 1 + random.below(40)
+    const idFirst = random.chance(0.5)
     let stream = random.chance(0.5) ? 'retry: 3000\nevent: sse:open\ndata: {"clientId":"x","recovered":false}\n\n' : ':\n\n'
     for (let number = 1; number <= count; number++) {
-      stream += eventOf(number)
+      stream += eventOf(number, SIZE, idFirst)
       if (random.chance(0.2)) stream += ':\n\n'
     }
     let body = ''

@@ -44,6 +44,8 @@ t.test('what may have been stored before everything was lost is in doubt, and is
   await app.register(sse, { broker: redisBroker({ url: proxy.url, leasePeriod: 60_000 }) })
   await app.ready()
   await app.sse.toChannel('a', 'n', 0)
+  // It is told of the event by its reader. The writer's own answer is to be there as well.
+  await client.ping()
   await proxy.halfOpen('reader')
   await proxy.swallow('writer')
   // The event passes, and is stored. What a new connection asks first is held.

@@ -24,9 +24,9 @@ t.test('the chat, in a browser', { skip: withoutBrowser }, async t => {
   const said = (page: Page): Promise<string[]> => page.locator('#messages li:not(.notice)').allTextContents()
   const online = (page: Page): Promise<string[]> => page.locator('#users li').allTextContents()
 
-  const ada = await enter(await (await visitors.visitor()).newPage(), 'ada')
+  const ada = await enter(await visitors.page(), 'ada')
   await say(ada, 'anyone here?')
-  const bob = await enter(await (await visitors.visitor()).newPage(), 'bob')
+  const bob = await enter(await visitors.page(), 'bob')
 
   await t.test('shows who enters what was said, and everybody who is there', async t => {
     await shows(bob, '#messages', 'anyone here?')
@@ -80,11 +80,11 @@ t.test('the chat, in a browser', { skip: withoutBrowser }, async t => {
   })
 
   await t.test('keeps rooms apart', async t => {
-    const carol = await enter(await ada.context().newPage(), 'carol', 'a room/with ä slash')
+    const carol = await enter(await visitors.page(), 'carol', 'a room/with ä slash')
     await say(carol, 'nobody here')
     t.same(await said(carol), ['carolnobody here'])
     t.same(await online(ada), ['ada', 'bob'])
-    await carol.close()
+    await carol.context().close()
   })
 
   await t.test('loses nothing while the stream is cut', async t => {
@@ -131,7 +131,7 @@ t.test('the chat, in a browser', { skip: withoutBrowser }, async t => {
     const page = await visitor.newPage()
     // From here on, the page's time moves only when it is told to.
     await page.clock.install({ time: 0 })
-    await page.clock.pauseAt(1000)
+    await page.clock.pauseAt(100_000)
     await enter(page, 'dave')
     await shows(page, '#users', 'dave')
     const before = await said(page)

@@ -1,6 +1,6 @@
 // What a scenario has to work with: processes, and how large it may be here.
-import { spawnSync } from 'node:child_process'
 import { RedisServer } from '../support/redis-server.js'
+import { fileLimit, mostClients } from './files.js'
 import { Process } from './rpc.js'
 import type { LoadMethods } from './processes/load.js'
 import type { PingerMethods } from './processes/pinger.js'
@@ -10,9 +10,6 @@ import type { SubjectOptions } from './subjects/subject.js'
 
 /** How long a run may take, in milliseconds. */
 const DEADLINE = 180_000
-/** File descriptors that a process needs beside its clients'. */
-const OTHER_FILES = 200
-const fileLimit = Number(spawnSync('sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' }).stdout) || Infinity
 
 /** A server and its clients, in processes of their own. */
 export interface Setup {
@@ -56,10 +53,9 @@ export class Bench {
   /** How many clients a scenario that wants so many can have. */
   clients (wanted: number): number {
     if (this.#quick) return Math.min(wanted, 60)
-    const most = fileLimit - OTHER_FILES
-    if (wanted <= most) return wanted
-    this.notes.add(`${most} clients in place of ${wanted}: a process may open ${fileLimit} files (ulimit -n)`)
-    return most
+    if (wanted <= mostClients) return wanted
+    this.notes.add(`${mostClients} clients in place of ${wanted}: a process may open ${fileLimit} files (ulimit -n)`)
+    return mostClients
   }
 
   /** How long, or how often, a scenario that wants so much may go on. */

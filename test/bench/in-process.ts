@@ -19,7 +19,7 @@ export interface ChannelCost {
   readonly perChannel: number
 }
 
-const log = { debug () {}, error () {}, warn () {} }
+const log = { debug () {}, error () {}, warn () {}, child: () => log }
 
 /** A stream that takes everything at once. */
 class Sink implements OutboxStream {

@@ -1,6 +1,6 @@
 // From the figures of all runs to what is shown: for each goal ours, what it is set against, and whether it is met.
 import type { Figures, Goal, Scenario } from './scenarios/scenario.js'
-import { summary, type Summary } from './statistics.js'
+import { number, summary, type Summary } from './statistics.js'
 import { PEERS, type SubjectName } from './subjects/index.js'
 
 /** A subject's runs of one scenario, in the order of the rounds; or why one was no success. */
@@ -85,9 +85,4 @@ export function table (rows: readonly Row[]): string {
 
 function spread ({ median, min, max }: Summary): string {
   return min === max ? number(median) : `${number(median)} (${number(min)}–${number(max)})`
-}
-
-/** Three significant digits. */
-export function number (value: number): string {
-  return value.toLocaleString('en', { maximumSignificantDigits: 3 })
 }

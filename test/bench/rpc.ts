@@ -2,6 +2,7 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { availableParallelism } from 'node:os'
+import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 type Methods = Record<string, (argument: never) => unknown>
@@ -41,11 +42,13 @@ export class Process<Offered extends Methods> {
   #id = 0
 
   /**
+   * @param program one of the benchmarks', or where another one's compiled file is
    * @param core to which it is kept; `null` for none
    * @param flags Node's own, beside those that all have
    */
-  constructor (name: 'server' | 'load' | 'pinger', args: readonly string[], core: number | null, flags: readonly string[] = []) {
-    const file = fileURLToPath(import.meta.resolve(`./processes/${name}.js`))
+  constructor (program: 'server' | 'load' | 'pinger' | URL, args: readonly string[], core: number | null, flags: readonly string[] = []) {
+    const file = fileURLToPath(program instanceof URL ? program : import.meta.resolve(`./processes/${program}.js`))
+    const name = basename(file, '.js')
     const command = [process.execPath, '--expose-gc', ...flags, file, ...args]
     if (pins && core !== null) command.unshift('taskset', '-c', String(core))
     this.#child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })

@@ -4,10 +4,11 @@ import { writeFile } from 'node:fs/promises'
 import { cpus, release } from 'node:os'
 import { parseArgs } from 'node:util'
 import { Bench } from './bench.js'
-import { number, rowsOf, skipped, table, type Row, type Runs } from './report.js'
+import { rowsOf, skipped, table, type Row, type Runs } from './report.js'
 import { pins } from './rpc.js'
 import { SCENARIOS } from './scenarios/index.js'
 import type { Figures, Scenario } from './scenarios/scenario.js'
+import { number } from './statistics.js'
 import { SUBJECTS, type SubjectName } from './subjects/index.js'
 
 const { values: options, positionals: wanted } = parseArgs({

@@ -26,3 +26,8 @@ export function summary (runs: readonly number[]): Summary {
     runs
   }
 }
+
+/** Three significant digits. */
+export function number (value: number): string {
+  return value.toLocaleString('en', { maximumSignificantDigits: 3 })
+}

@@ -34,6 +34,11 @@ export class AsyncBroker implements Broker {
     return EPOCH + this.#position
   }
 
+  /** Goes on behind a position up to which nothing came here. */
+  skip (position: number): void {
+    this.#position = position
+  }
+
   position (id: string): number {
     const position = id.startsWith(EPOCH) ? Number(id.slice(EPOCH.length)) : NaN
     return Number.isInteger(position) && position >= 0 && position <= this.#position ? position : -1

@@ -9,6 +9,8 @@ export interface LogLine {
   readonly clientId?: string
   readonly reason?: string
   readonly channels?: string[]
+  readonly aboveMaxClients?: number
+  readonly aboveMaxClientsPerKey?: number
   readonly err?: { readonly message: string, readonly code?: string }
 }
 

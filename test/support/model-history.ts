@@ -41,10 +41,6 @@ export class ModelHistory {
     }
   }
 
-  has (target: string): boolean {
-    return this.#all.some(({ holders }) => holders.has(target))
-  }
-
   range (targets: readonly string[], after: number, to: number): KeptEvent[] {
     return this.#all
       .filter(({ event, holders }) => event.position > after && event.position <= to && targets.some(target => holders.has(target)))

@@ -10,7 +10,7 @@ interface Link {
   readonly client: Socket
   readonly server: Socket
   role: Role | null
-  state: 'passes' | 'held' | 'dead' | 'swallows'
+  state: 'passes' | 'held' | 'dead' | 'armed' | 'swallows'
   /** What is held, with the socket that it is for. */
   held: Array<readonly [Socket, Buffer]>
 }
@@ -56,9 +56,9 @@ export class RedisProxy {
     (await this.#of(role)).state = 'dead'
   }
 
-  /** Redis gets what is sent, its answers are lost, and then the connection. */
+  /** From the next request on Redis gets what is sent, its answers are lost, and then the connection. */
   async swallow (role: Role): Promise<void> {
-    (await this.#of(role)).state = 'swallows'
+    (await this.#of(role)).state = 'armed'
   }
 
   /** Holds the writer at a command, once so many of it have passed. Resolves when it has come. */
@@ -85,6 +85,7 @@ export class RedisProxy {
       })
       from.on('data', part => {
         if (from === client) this.#look(link, part.toString('latin1').toLowerCase())
+        if (from === client && link.state === 'armed') link.state = 'swallows'
         if (link.state === 'held') link.held.push([to, part])
         else if (link.state === 'swallows' && from === server) cut(link)
         else if (link.state !== 'dead') to.write(part)

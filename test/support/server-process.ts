@@ -1,11 +1,10 @@
 // A server in a process of its own, run from its source as a user would run it.
-import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import type { Test } from 'tap'
-import { spawnProgram } from './spawn-program.js'
+import { spawnProgram, type Program } from './spawn-program.js'
 
 export interface ServerProcess {
-  readonly child: ChildProcess
+  readonly child: Program
   /** Where it listens, e.g. `http://127.0.0.1:1234`. */
   readonly address: string
 }
@@ -14,8 +13,8 @@ export interface ServerProcess {
  * Starts a program, on a free port if `env` names none, and waits for the address in its output. It is killed when the
  * test ends.
  */
-export async function startServer (t: Test, file: string, env: Record<string, string> = {}): Promise<ServerProcess> {
-  const child = spawnProgram(t, file, { env: { PORT: '0', ...env } })
+export async function startServer (t: Test, file: string, env: Record<string, string> = {}, ...args: string[]): Promise<ServerProcess> {
+  const child = spawnProgram(t, file, { args, env: { PORT: '0', ...env } })
   let output = ''
   const address = new Promise<string>((resolve, reject) => {
     const read = (part: string): void => {

@@ -4,6 +4,9 @@ import type { Readable } from 'node:stream'
 import type { Test } from 'tap'
 import { root } from './root.js'
 
+/** What prints, and is told nothing. */
+export type Program = ChildProcessByStdio<null, Readable, Readable>
+
 export interface ProgramOptions {
   readonly args?: readonly string[]
   readonly nodeArgs?: readonly string[]
@@ -14,7 +17,7 @@ export interface ProgramOptions {
  * Runs a program, its path relative to the repository. It is killed when the test ends.
  * tap records no coverage in it: that would be of tsx's output, whose lines are not those of the source.
  */
-export function spawnProgram (t: Test, file: string, { args = [], nodeArgs = [], env = {} }: ProgramOptions = {}): ChildProcessByStdio<null, Readable, Readable> {
+export function spawnProgram (t: Test, file: string, { args = [], nodeArgs = [], env = {} }: ProgramOptions = {}): Program {
   const child = spawn(process.execPath, [...nodeArgs, '--import', 'tsx', file, ...args], {
     cwd: root,
     env: { ...process.env, ...env, _TAPJS_PROCESSINFO_COVERAGE_: '0' },
@@ -35,7 +38,7 @@ export interface Ended {
 }
 
 /** Resolves when a program has ended, with all that it printed. */
-export async function ended (child: ChildProcessByStdio<null, Readable, Readable>): Promise<Ended> {
+export async function ended (child: Program): Promise<Ended> {
   let stdout = ''
   let stderr = ''
   child.stdout.on('data', text => { stdout += text })

@@ -5,7 +5,16 @@ import { setTimeout } from 'node:timers/promises'
 import { now } from '../payload.js'
 import { serve } from '../rpc.js'
 
-const agent = new http.Agent({ keepAlive: true, maxSockets: 64 })
+/** In milliseconds. */
+export interface Pings {
+  readonly p50: number
+  readonly p99: number
+  readonly max: number
+  readonly count: number
+}
+
+const CONNECTIONS = 64
+const agent = new http.Agent({ keepAlive: true, maxSockets: CONNECTIONS })
 const histogram = createHistogram({ lowest: 1, highest: 600_000_000, figures: 3 })
 const stopping = new AbortController()
 let running: Promise<void> | null = null
@@ -35,16 +44,30 @@ async function run (port: number, perSecond: number): Promise<void> {
   await Promise.all(pings)
 }
 
+function figures (): Pings {
+  return { p50: histogram.percentile(50) / 1000, p99: histogram.percentile(99) / 1000, max: histogram.max / 1000, count: histogram.count }
+}
+
 const methods = {
+  /** Opens all connections that it may need: a new one may have to wait behind others to be accepted. */
+  async open (port: number): Promise<void> {
+    await Promise.all(Array.from({ length: CONNECTIONS }, () => ping(port)))
+    histogram.reset()
+  },
   start ({ port, perSecond }: { port: number, perSecond: number }): void {
     running = run(port, perSecond)
     running.catch(() => {})
   },
-  /** @returns milliseconds */
-  async stop (): Promise<{ p50: number, p99: number, count: number }> {
+  /** What has come since it started, or since the last call of this. */
+  take (): Pings {
+    const pings = figures()
+    histogram.reset()
+    return pings
+  },
+  async stop (): Promise<Pings> {
     stopping.abort()
     await running
-    return { p50: histogram.percentile(50) / 1000, p99: histogram.percentile(99) / 1000, count: histogram.count }
+    return figures()
   }
 }
 
