@@ -47,6 +47,8 @@ export class Client extends Outbox implements SSEClient {
   /** The `retry:` it was told; `null` for none. */
   readonly retry: number | null
   closed = false
+  /** What it counts for towards `maxClientsPerKey`. */
+  key: string | undefined = undefined
   /** Position of the event that reached it last: one that goes to two of its channels reaches it once. */
   position = 0
   declare protected readonly host: ClientHost

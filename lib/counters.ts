@@ -2,6 +2,7 @@
 
 export class Counters {
   connections = 0
+  refused = 0
   published = 0
   delivered = 0
   replayed = 0

@@ -41,6 +41,8 @@ export class DataFormat {
     } catch (error) {
       throw unserialisable(event, error)
     }
+    // Of an async serializer's promise nobody would see the rejection, which ends the process.
+    if (text instanceof Promise) text.catch(() => {})
     if (typeof text !== 'string') throw new SSE_ERR_INVALID_DATA(`The data of event "${event}" can't be serialised`)
     return text
   }
@@ -49,12 +51,14 @@ export class DataFormat {
     let flaw
     try {
       if (check.Check(data)) return
-      flaw = check.Errors(data).First()!
+      flaw = check.Errors(data).First()
     } catch (error) {
       // A getter of the data's, or a cycle where the schema is recursive.
       throw unserialisable(event, error)
     }
-    throw new SSE_ERR_INVALID_DATA(`The data of event "${event}" is not what its schema says, at "${flaw.path || '/'}": ${flaw.message}`)
+    // A format that answers otherwise when it is asked again finds nothing.
+    const { path = '', message = 'it is said to be valid when looked at again' } = flaw ?? {}
+    throw new SSE_ERR_INVALID_DATA(`The data of event "${event}" is not what its schema says, at "${path || '/'}": ${message}`)
   }
 
   #checkOf (event: string): TypeCheck<TSchema> | null {

@@ -19,6 +19,8 @@ export const SSE_ERR_EVENT_TOO_LARGE = createError<'SSE_ERR_EVENT_TOO_LARGE', [s
 export const SSE_ERR_TOO_MANY_CHANNELS = createError<'SSE_ERR_TOO_MANY_CHANNELS', [number]>('SSE_ERR_TOO_MANY_CHANNELS', 'A client may be in at most %d channels', 400, RangeError)
 /** The hub has `maxClients` clients. */
 export const SSE_ERR_TOO_MANY_CLIENTS = createError<'SSE_ERR_TOO_MANY_CLIENTS', [number]>('SSE_ERR_TOO_MANY_CLIENTS', 'All %d streams are taken', 503)
+/** `maxClientsPerKey` clients are open for one key. */
+export const SSE_ERR_TOO_MANY_CLIENTS_PER_KEY = createError<'SSE_ERR_TOO_MANY_CLIENTS_PER_KEY', [number]>('SSE_ERR_TOO_MANY_CLIENTS_PER_KEY', 'All %d streams that one client may have open are taken', 429)
 /** The request's `Accept` header excludes `text/event-stream`. */
 export const SSE_ERR_NOT_ACCEPTABLE = createError('SSE_ERR_NOT_ACCEPTABLE', 'This resource is a text/event-stream, which the Accept header excludes', 406)
 /** The reply was sent already, or has a stream already. */

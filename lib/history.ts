@@ -221,9 +221,11 @@ export class History {
     return false
   }
 
-  /** Whether anything is kept for a target. */
-  has (target: string): boolean {
-    return this.#targets.has(target)
+  /** Whether anything is kept for a target after a position, up to another one. */
+  has (target: string, after: number, to: number): boolean {
+    const kept = this.#targets.get(target)
+    const entry = kept?.entries[indexAfter(kept, after)]
+    return entry !== undefined && entry.position <= to
   }
 
   /** Position of the first event of these targets after a position, up to another one; 0 where there is none. */

@@ -6,29 +6,25 @@ import type {
   Broker, BrokerEvent, BrokerPlaceAhead, SSEConnectOptions, SSEDisconnectReason, SSEHub, SSEHubEvents, SSEMetadata, SSEPresence, SSEPublishOptions,
   SSEStats
 } from '../types/index.js'
+import { Admission } from './admission.js'
 import { Batches, Frame } from './batch.js'
 import { Client, type ClientHost } from './client.js'
 import { randomId } from './client-id.js'
+import { CountLog } from './count-log.js'
 import { Counters } from './counters.js'
 import { DataFormat } from './data.js'
-import { SSE_ERR_CLOSED, SSE_ERR_INVALID_CHANNEL, SSE_ERR_TOO_MANY_CHANNELS, SSE_ERR_TOO_MANY_CLIENTS } from './errors.js'
+import { SSE_ERR_INVALID_CHANNEL, SSE_ERR_TOO_MANY_CHANNELS } from './errors.js'
 import { Heartbeat } from './heartbeat.js'
 import { History } from './history.js'
 import { checkChannel, checkChannels, checkClientId, checkEventName } from './names.js'
-import { checkConnectOptions, type HubOptions } from './options.js'
+import { checkConnectOptions, USUAL_RETRY, type HubOptions } from './options.js'
 import { formatGap, type Opening } from './outbox.js'
 import { Past } from './past.js'
 import { Publisher, type Published } from './publisher.js'
 import { BROADCAST, clientTarget, idOf, Registry } from './registry.js'
 import { Replays } from './replay.js'
 import { Scheduler } from './scheduler.js'
-import { SlowLog } from './slow-log.js'
 import { Chunk, formatComment, formatEvent, formatRetry } from './wire.js'
-
-/** The browser's own wait before it reconnects is about this, in milliseconds: the base where no `retry` is told. */
-const USUAL_RETRY = 3000
-
-type State = 'open' | 'closing' | 'closed'
 
 export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHost {
   readonly batches = new Batches()
@@ -38,9 +34,10 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   readonly maxBufferedBytes: number
   readonly dropsOldest: boolean
   readonly options: HubOptions
+  readonly admission: Admission
 
   readonly #log: FastifyBaseLogger
-  readonly #slowLog: SlowLog
+  readonly #slowLog: CountLog<'slowClients' | 'stalledClients' | 'droppedEvents'>
   readonly #broker: Broker
   readonly #data: DataFormat
   readonly #publisher: Publisher
@@ -56,7 +53,6 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   /** What the clients are called towards the other instances. */
   readonly #keys = new Map<Client, string>()
   #keyCount = 0
-  #state: State = 'open'
   /** Position of the newest event. */
   #position = 0
   /** What a publish leaves to be done behind it: writes, and what may run code of the application's. */
@@ -65,6 +61,8 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   /** Heartbeats, made once for all clients: without an id, and with the newest event's. */
   readonly #plainBeat: Chunk
   #headBeat: { chunk: Chunk, head: string } | null = null
+  /** Whether the broker failed to tell its head last time: once is enough for the log. */
+  #headFails = false
   #onDrained: (() => void) | null = null
 
   constructor (options: HubOptions, log: FastifyBaseLogger) {
@@ -73,7 +71,9 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     this.maxBufferedBytes = options.maxBufferedBytes
     this.dropsOldest = options.slowClient === 'drop'
     this.#log = log
-    this.#slowLog = new SlowLog(log)
+    this.#slowLog = new CountLog(log, 'clients read too slowly: disconnected the slow and the stalled, dropped events',
+      ['slowClients', 'stalledClients', 'droppedEvents'])
+    this.admission = new Admission(options, this.#registry, this.counters, log)
     this.#broker = options.broker
     this.#data = new DataFormat(options.serializer, options.events)
     this.#publisher = new Publisher(this.#broker, this.#data, options.maxEventBytes, this.scheduler, targets => this.#kept(targets), log)
@@ -88,6 +88,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
       tick: () => {
         this.#history.expire()
         this.#slowLog.report()
+        this.admission.log.report()
       }
     }, options.heartbeatInterval, options.stallTimeout)
   }
@@ -112,8 +113,8 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
 
   /** Ends every stream behind its last events, and waits for the bytes to leave, at most `closeTimeout`. */
   async close (): Promise<void> {
-    if (this.#state !== 'open') return
-    this.#state = 'closing'
+    if (this.admission.closed) return
+    this.admission.close()
     this.#heartbeat.stop()
     const clients = [...this.#ending, ...this.#registry.clients]
     for (const client of clients) this.disconnect(client, 'shutdown')
@@ -126,7 +127,6 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
       client.endSession('destroy')
     }
     for (const client of clients) client.endSession('close')
-    this.#state = 'closed'
     this.#publisher.close()
     try {
       await Promise.race([this.#broker.close(), timeout])
@@ -135,6 +135,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     }
     clearTimeout(timer)
     this.#slowLog.flush()
+    this.admission.log.flush()
   }
 
   // Publishing.
@@ -247,7 +248,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
         // A listener that published may have brought it here a second time.
         if (client.closed) continue
         this.counters.slowDisconnects++
-        this.#slowLog.slow()
+        this.#slowLog.count('slowClients')
         this.disconnect(client, 'slow')
       }
     }
@@ -260,7 +261,16 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   }
 
   heartbeat (told: string): { chunk: Chunk, head: string } {
-    const head = this.#broker.head()
+    let head
+    try {
+      head = this.#broker.head()
+      this.#headFails = false
+    } catch (error) {
+      // For its broker's fault alone a client is not cut: all idle ones would be.
+      if (!this.#headFails) this.#log.error({ err: error }, 'the broker could not tell its newest event')
+      this.#headFails = true
+      return { chunk: this.#plainBeat, head: told }
+    }
     if (told === head) return { chunk: this.#plainBeat, head }
     if (this.#headBeat?.head !== head) this.#headBeat = { chunk: this.#formatBeat(head), head }
     return this.#headBeat
@@ -273,18 +283,6 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   }
 
   // Clients.
-
-  /** @throws SSE_ERR_CLOSED, SSE_ERR_TOO_MANY_CLIENTS */
-  admit (): void {
-    if (this.#state !== 'open') throw new SSE_ERR_CLOSED()
-    const { maxClients } = this.options
-    if (this.#registry.clients.size >= maxClients) throw new SSE_ERR_TOO_MANY_CLIENTS(maxClients)
-  }
-
-  /** How long a client that is turned away should wait, in seconds. */
-  get retryAfter (): number {
-    return Math.ceil((this.options.retry ?? USUAL_RETRY) / 1000)
-  }
 
   /**
    * Makes a client, which nobody knows yet.
@@ -334,7 +332,11 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     else {
       // Of what comes here only now, it has everything up to that place, unless events are lost meanwhile: `skipTo`.
       client.position = replay.end = place.position
-      ready = place.arrived.then(async arrived => {
+      ready = place.arrived.catch(error => {
+        // What it is not told of that place may come all the same, and must reach it.
+        this.#unknown(client, error)
+        return false
+      }).then(async arrived => {
         if (arrived) {
           opening.head = client.lastEventId!
           await from(place.position)
@@ -353,8 +355,12 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     client.hold()
     ready.catch(error => {
       opening.resumes = false
-      this.#log.warn({ err: error, clientId: client.id }, 'the broker could not tell what a client missed')
+      this.#unknown(client, error)
     }).finally(() => client.release())
+  }
+
+  #unknown (client: Client, error: unknown): void {
+    this.#log.warn({ err: error, clientId: client.id }, 'the broker could not tell what a client missed')
   }
 
   #filter (events: readonly unknown[] | undefined): ReadonlySet<string> | null {
@@ -368,9 +374,10 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     return names
   }
 
-  /** From here on the client is in its channels. */
-  enter (client: Client, channels: readonly string[]): void {
+  /** From here on the client is in its channels, and counts for its key. */
+  enter (client: Client, channels: readonly string[], key?: string): void {
     this.counters.connections++
+    client.key = key
     this.#registry.add(client)
     for (const channel of channels) this.#registry.join(client, channel)
     this.#log.debug({ clientId: client.id, channels }, 'client connected')
@@ -385,7 +392,17 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     if (presence === undefined) return
     let key = this.#keys.get(client)
     if (key === undefined) this.#keys.set(client, key = String(++this.#keyCount))
-    presence.set(key, { clientId: client.id, metadata: client.metadata, channels: [...client.channels] })
+    const member = { clientId: client.id, metadata: client.metadata, channels: [...client.channels] }
+    this.#tellOthers(() => presence.set(key, member))
+  }
+
+  /** In the middle of a client's coming and going: a broker that fails must not leave it half done. */
+  #tellOthers (tell: () => void): void {
+    try {
+      tell()
+    } catch (error) {
+      this.#log.error({ err: error }, 'the broker could not tell the other instances of a client')
+    }
   }
 
   #presenceOf ({ id, metadata }: Client): SSEPresence {
@@ -410,7 +427,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     const key = this.#keys.get(client)
     if (key !== undefined) {
       this.#keys.delete(client)
-      this.#broker.presence!.delete(key)
+      this.#tellOthers(() => this.#broker.presence!.delete(key))
     }
     this.#emit('disconnect', client, reason)
     if (this.listenerCount('leave') > 0) for (const channel of client.channels) this.#emit('leave', this.#presenceOf(client), channel)
@@ -442,7 +459,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   }
 
   dropped (events: number): void {
-    this.#slowLog.dropped(events)
+    this.#slowLog.count('droppedEvents', events)
   }
 
   overfull (client: Client): void {
@@ -485,7 +502,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   /** Its socket has accepted nothing for too long. */
   #stalled (client: Client): void {
     this.counters.slowDisconnects++
-    this.#slowLog.stalled()
+    this.#slowLog.count('stalledClients')
     this.#drop(client, 'stalled')
   }
 

@@ -2,6 +2,7 @@
 // what the options do.
 import { KindGuard, Type, type Static, type TObject, type TSchema } from '@sinclair/typebox'
 import { TypeCompiler, type TypeCheck } from '@sinclair/typebox/compiler'
+import type { FastifyRequest } from 'fastify'
 import type { Broker, SSEEventSchemas, SSEPluginOptions } from '../types/index.js'
 import { MemoryBroker } from './brokers/memory.js'
 import { toJSON, type Serializer } from './data.js'
@@ -10,6 +11,9 @@ import { flawOf } from './names.js'
 
 /** The longest time that a Node timer takes. */
 const MAX_TIME = 2 ** 31 - 1
+
+/** The browser's own wait before it reconnects is about this, in milliseconds: the base where no `retry` is told. */
+export const USUAL_RETRY = 3000
 
 const Time = Type.Integer({ minimum: 0, maximum: MAX_TIME })
 const Count = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
@@ -30,6 +34,8 @@ const RegistrationOptions = Type.Partial(Type.Object({
   replay: Replay,
   greeting: Type.Boolean(),
   maxClients: Count,
+  maxClientsPerKey: Count,
+  key: Type.Function([Type.Any()], Type.Any()),
   maxChannelsPerClient: Count,
   maxEventBytes: Size,
   maxBufferedBytes: Size,
@@ -122,6 +128,8 @@ export interface HubOptions {
   readonly replay: 'all' | 'missed' | 'none'
   readonly greeting: boolean
   readonly maxClients: number
+  readonly maxClientsPerKey: number
+  readonly key: (request: FastifyRequest) => string | undefined
   readonly maxChannelsPerClient: number
   readonly maxEventBytes: number
   readonly maxBufferedBytes: number
@@ -164,6 +172,8 @@ export function hubOptions (options: SSEPluginOptions): HubOptions {
     replay: options.replay ?? 'all',
     greeting: options.greeting ?? true,
     maxClients: options.maxClients ?? Infinity,
+    maxClientsPerKey: options.maxClientsPerKey ?? Infinity,
+    key: options.key ?? (request => request.ip),
     maxChannelsPerClient: options.maxChannelsPerClient ?? 100,
     maxEventBytes: options.maxEventBytes ?? 1024 * 1024,
     maxBufferedBytes: options.maxBufferedBytes ?? 1024 * 1024,

@@ -183,17 +183,18 @@ export abstract class Outbox implements Visited, StreamOwner {
 
   /** Puts an event in line and resolves when the socket took it (true) or it never will (false). */
   pushAndWait (frame: Frame): Promise<boolean> {
-    this.push(frame)
-    const mark = this.#enqueued
-    return new Promise(resolve => {
+    const taken = new Promise<boolean>(resolve => {
       this.#sends ??= []
-      this.#sends.push({ mark, settle: resolve })
+      this.#sends.push({ mark: this.#enqueued + frame.size, settle: resolve })
     })
+    // Where too much waits it may be dropped at once, and its promise must know.
+    this.push(frame)
+    return taken
   }
 
   /** Asks for a heartbeat, unless something else is written before. */
   beat (): void {
-    if (!this.ready || this.#beatDue) return
+    if (!this.ready || this.#beatDue || this.#ending) return
     this.#beatDue = true
     this.host.scheduler.add(this)
   }
@@ -204,6 +205,8 @@ export abstract class Outbox implements Visited, StreamOwner {
    */
   finish (farewell: Chunk | null): void {
     this.#ending = true
+    // What is published from now on is not in line here, so no heartbeat may tell its id.
+    this.#beatDue = false
     this.#farewell = farewell
     if (this.ready) this.host.scheduler.add(this)
   }

@@ -9,6 +9,7 @@ export class Past {
   readonly #history: History
   /** The position at which this instance began: what is later came here by itself. */
   #begin = 0
+  #begunAt = performance.now()
   #beginnings = 0
   /** Targets that are asked for at the end of this turn. */
   #asked = new Set<string>()
@@ -23,6 +24,7 @@ export class Past {
 
   beginAt (position: number): void {
     this.#begin = position
+    this.#begunAt = performance.now()
     this.#beginnings++
   }
 
@@ -65,9 +67,12 @@ export class Past {
 
   #fill (target: string, { events, floor, known }: BrokerPast): void {
     const now = Date.now()
+    // What was before this instance began is at least so old, though it is dated by a clock that was set back since: what
+    // seems to be of the future would hold up the going of all that is too old.
+    const least = performance.now() - this.#begunAt
     this.#history.fill(target, events.map(({ event, position, id, time }) => {
       const text = formatEvent(id, event.name, event.data, event.retry)
-      return { position, name: event.name, except: event.except, text, size: Buffer.byteLength(text), age: now - time }
+      return { position, name: event.name, except: event.except, text, size: Buffer.byteLength(text), age: Math.max(now - time, position <= this.#begin ? least : 0) }
     }), floor, known)
   }
 }

@@ -22,6 +22,8 @@ export class Registry {
   readonly #channels = new Directory()
   /** Several clients may share an id. */
   readonly #ids = new Directory()
+  /** By what they count for towards `maxClientsPerKey`. */
+  readonly #keys = new Directory()
 
   /** Channels with at least one client. */
   get channelCount (): number {
@@ -31,11 +33,13 @@ export class Registry {
   add (client: Client): void {
     this.clients.add(client)
     this.#ids.add(client.id, client)
+    if (client.key !== undefined) this.#keys.add(client.key, client)
   }
 
   remove (client: Client): void {
     this.clients.delete(client)
     this.#ids.delete(client.id, client)
+    if (client.key !== undefined) this.#keys.delete(client.key, client)
     for (const channel of client.channels) this.#channels.delete(channel, client)
   }
 
@@ -55,6 +59,11 @@ export class Registry {
   /** How many clients are in a channel. */
   countIn (channel: string): number {
     return this.#channels.count(channel)
+  }
+
+  /** How many clients count for a key. */
+  countOf (key: string): number {
+    return this.#keys.count(key)
   }
 
   withId (id: string): Iterable<Client> {

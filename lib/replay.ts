@@ -13,7 +13,8 @@ const BLOCK_OVERHEAD = 400
 
 /** One client's way through the past. */
 export interface Replay {
-  readonly targets: readonly string[]
+  /** Those of which something may still be ahead of it. */
+  targets: readonly string[]
   /** Only events of these names; `null` for all. */
   readonly names: ReadonlySet<string> | null
   /** Whose replay it is: an event may except it. */
@@ -81,9 +82,8 @@ export class Replays {
     const chunks: Chunk[] = []
     let count = 0
     let size = 0
-    // Targets of which nothing is kept don't matter here: so clients with ids of their own share their blocks as long
-    // as nothing is kept for those ids.
-    const targets = replay.targets.filter(target => this.#history.has(target)).sort()
+    // Clients with ids of their own share their blocks as long as nothing is kept for those ids.
+    const targets = this.#ahead(replay).sort()
     const key = keyOf(targets, replay.names)
     while (replay.cursor < replay.end) {
       const first = this.#history.first(targets, replay.cursor, replay.end)
@@ -103,7 +103,14 @@ export class Replays {
       }
       replay.cursor = block.to
     }
+    // What goes from now on from a target of which nothing is ahead is no loss for this client.
+    if (replay.cursor < replay.end) replay.targets = this.#ahead(replay)
     return { chunks, count }
+  }
+
+  /** The targets of which something is ahead of a replay. */
+  #ahead ({ targets, cursor, end }: Replay): string[] {
+    return targets.filter(target => this.#history.has(target, cursor, end))
   }
 
   #block (replay: Replay, targets: readonly string[], key: string, to: number): Block {

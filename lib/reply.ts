@@ -1,9 +1,10 @@
 // `reply.sse()`: checks the request, makes the client, and has its stream sent.
-import type { FastifyReply } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { SSEConnectOptions } from '../types/index.js'
 import { acceptsEventStream } from './accept.js'
+import type { Admission } from './admission.js'
 import type { Client } from './client.js'
-import { SSE_ERR_ALREADY_SENT, SSE_ERR_NOT_ACCEPTABLE } from './errors.js'
+import { SSE_ERR_ALREADY_SENT, SSE_ERR_INVALID_OPTION, SSE_ERR_NOT_ACCEPTABLE } from './errors.js'
 import type { Hub } from './hub.js'
 import { checkChannels } from './names.js'
 import { EventStream } from './stream.js'
@@ -15,14 +16,15 @@ export function sse (this: FastifyReply, channels: string | readonly string[] = 
   if (isTaken(this)) throw new SSE_ERR_ALREADY_SENT()
   const { request, raw } = this
   if (!acceptsEventStream(request.headers.accept)) throw new SSE_ERR_NOT_ACCEPTABLE()
-  admit(hub, this)
+  const key = keyOf(hub, request)
+  admit(hub.admission, this, key)
   const names = checkChannels(typeof channels === 'string' ? [channels] : channels)
   const client = hub.prepare(names, options, () => lastEventIdOf(request.raw.headers['last-event-id'], request.raw.url!, hub.options.lastEventIdQuery))
   const stream = new EventStream(client, request.raw, raw, this)
   client.attach(stream)
   // Nobody reads what follows a HEAD response's head, nor a connection that went while the handler was busy.
   if (request.method !== 'HEAD' && client.alive) {
-    hub.enter(client, names)
+    hub.enter(client, names, key)
   } else {
     client.closed = true
     client.dismiss()
@@ -31,11 +33,22 @@ export function sse (this: FastifyReply, channels: string | readonly string[] = 
   return client
 }
 
-function admit (hub: Hub, reply: FastifyReply): void {
+/** What the request's client counts for, where that is limited. */
+function keyOf ({ options }: Hub, request: FastifyRequest): string | undefined {
+  if (options.maxClientsPerKey === Infinity) return undefined
+  const key: unknown = options.key(request)
+  if (key === undefined || typeof key === 'string') return key
+  // Of an async function's promise nobody would see the rejection, which ends the process.
+  if (key instanceof Promise) key.catch(() => {})
+  throw new SSE_ERR_INVALID_OPTION(`Option "key" of fastify-sse-hub is invalid: it must return a string or undefined, and it returned ${key === null ? 'null' : `a value of type ${typeof key}`}`)
+}
+
+function admit (admission: Admission, reply: FastifyReply, key: string | undefined): void {
   try {
-    hub.admit()
+    admission.check(key)
   } catch (error) {
-    reply.header('retry-after', hub.retryAfter)
+    reply.header('retry-after', admission.retryAfter)
+    reply.log = admission.silentLog
     throw error
   }
 }

@@ -54,6 +54,8 @@ export class EventStream {
   #wroteHead = false
   #ended = false
   #closed = false
+  /** The server's limit for a silent connection, where it is lifted; 0 where there is none. */
+  #timeout = 0
   /** Listeners that most streams never need, and so don't make. */
   #onBegin: (() => void) | null = null
   #onDrain: (() => void) | null = null
@@ -70,7 +72,11 @@ export class EventStream {
     this.session = (response as Http2Fields).stream?.session ?? null
     response.on('close', this.#onClose)
     // A pipelined response that waits for its turn says nothing when its connection goes; the connection does.
-    if (response.socket !== this.#connection) this.#connection?.on('close', this.#onClose)
+    if (response.socket !== this.#connection && this.#connection !== null) {
+      // However many wait on one: Node would take their listeners for a leak, and say so.
+      this.#connection.setMaxListeners(0)
+      this.#connection.on('close', this.#onClose)
+    }
   }
 
   // What Fastify, its plugins and `stream.finished` call.
@@ -215,6 +221,7 @@ export class EventStream {
     this.#ended = this.#closed = true
     this.open = false
     this.#release()
+    this.#restoreTimeout()
     this.#readable?.destroy()
     if (this.#onBegin !== null) this.#response.off('pipe', this.#onBegin)
     this.#response.off('close', this.#onClose)
@@ -229,7 +236,23 @@ export class EventStream {
   #setOpen (): void {
     if (this.#closed) return
     this.open = true
+    this.#liftTimeout()
     this.#owner.onOpen()
+  }
+
+  /** A stream may be silent for long. Whether its connection still lives is told by heartbeats and `stallTimeout`. */
+  #liftTimeout (): void {
+    const connection = this.#connection
+    // Where the response is injected there is no real one.
+    if (!connection?.timeout) return
+    this.#timeout = connection.timeout
+    connection.setTimeout(0)
+  }
+
+  #restoreTimeout (): void {
+    // Behind a response Node sets the limit for the time between requests, which stays.
+    if (this.#timeout !== 0 && this.#connection!.timeout === 0) this.#connection!.setTimeout(this.#timeout)
+    this.#timeout = 0
   }
 
   /** Hands the head over in front of the first bytes, in one write with them, where these can go past the response. */
@@ -339,6 +362,7 @@ export class EventStream {
     this.#closed = true
     this.open = false
     this.#release()
+    this.#restoreTimeout()
     this.#response.off('close', this.#onClose)
     this.#connection?.off('close', this.#onClose)
     this.#owner.onClose()

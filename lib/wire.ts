@@ -2,15 +2,16 @@
 // It must not know of clients, channels or history.
 //
 // An event on the wire, fields that it lacks left out:
-//   id: <id>\nevent: <name>\nretry: <milliseconds>\ndata: <line>\n[data: <line>\n …]\n
-// The space after the colon is always there, so that one of the value's own is kept.
+//   event: <name>\nretry: <milliseconds>\ndata: <line>\n[data: <line>\n …]id: <id>\n\n
+// The space after the colon is always there, so that one of the value's own is kept. The id comes last: some clients take it
+// as soon as they read it, and would never get the rest of an event whose connection breaks behind it.
 
 const LINE_BREAK = /\r\n|\r|\n/
 
 /** One event. Without a line break in id and name, nothing in it can end a line early or start another event. */
 export function formatEvent (id: string | null, name: string, data: string, retry: number): string {
-  const head = id === null ? `event: ${name}\n` : `id: ${id}\nevent: ${name}\n`
-  return `${head}${retry < 0 ? '' : formatRetry(retry)}${formatData(data)}\n`
+  const end = id === null ? '\n' : `id: ${id}\n\n`
+  return `event: ${name}\n${retry < 0 ? '' : formatRetry(retry)}${formatData(data)}${end}`
 }
 
 function formatData (data: string): string {

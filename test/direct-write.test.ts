@@ -40,7 +40,7 @@ function open (t: Test, port: number, request: RawRequest = {}): RawClient {
 }
 
 function textOf (id: string | null, event: string, data: string): string {
-  return `${id === null ? '' : `id: ${id}\n`}event: ${event}\ndata: ${data}\n\n`
+  return `event: ${event}\ndata: ${data}\n${id === null ? '' : `id: ${id}\n`}\n`
 }
 
 t.test('chunks written past the response and the response\'s own arrive in the order of the writes', async t => {

@@ -95,11 +95,34 @@ t.test('a heartbeat never overtakes an event: its id is not newer than what the 
     await new Promise(resolve => setTimeout(resolve, n % 4 * 5))
   }
   const { id } = await app.sse.toChannel('mine', 'last', null)
-  await raw.until(() => raw.text.includes('event: last\ndata: null\n\n'))
+  await raw.until(() => raw.text.includes(`event: last\ndata: null\nid: ${id}\n\n`))
   const places = [...raw.text.matchAll(/^id: \S+-(\d+)$/gm)].map(([, place]) => Number(place))
   t.same(places, [...places].sort((a, b) => a - b), 'the ids only grow')
   t.ok(places.length > 21, 'some were told by heartbeats')
   t.match(raw.events.at(-1), { id })
+})
+
+t.test('a stream that the server ends tells no id of what is published from then on', async t => {
+  const app = await buildApp(t, { heartbeatInterval: 10 })
+  const open = await opener(t, app)
+  const { raw, client } = await open('mine')
+  await app.sse.toChannel('mine', 'message', 1)
+  await raw.untilEvents(2)
+  // In the turn in which a heartbeat falls due, and before it is written: the hub's timer is older than this one.
+  const missed = await new Promise<{ id: string | null }>((resolve, reject) => {
+    setTimeout(() => {
+      client.close()
+      app.sse.toChannel('mine', 'message', 2).then(resolve, reject)
+    }, 20)
+    const begin = performance.now()
+    while (performance.now() - begin < 40);
+  })
+  await raw.until(() => raw.complete)
+  const last = /.*^id: (\S+)$/ms.exec(raw.text)![1]!
+  t.not(last, missed.id)
+  const again = await open('mine', {}, { 'last-event-id': last })
+  await again.raw.untilEvents(2)
+  t.match(again.raw.events, [{ event: 'sse:open', data: /"recovered":true/ }, { id: missed.id, data: '2' }])
 })
 
 t.test('2,000 idle clients all get their heartbeats', async t => {

@@ -224,7 +224,7 @@ t.test('stats() counts what clients saw, to the byte', async t => {
   const open = await opener(t, app)
   const zero = app.sse.stats()
   t.match(zero, {
-    clients: 0, channels: 0, connections: 0, published: 0, delivered: 0, replayed: 0, dropped: 0, slowDisconnects: 0, bytesWritten: 0, bufferedBytes: 0, historyEvents: 0, historyBytes: 0, broker: null
+    clients: 0, channels: 0, connections: 0, refused: 0, published: 0, delivered: 0, replayed: 0, dropped: 0, slowDisconnects: 0, bytesWritten: 0, bufferedBytes: 0, historyEvents: 0, historyBytes: 0, broker: null
   })
   t.type(zero.uptime, 'number')
 

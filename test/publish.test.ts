@@ -164,9 +164,9 @@ t.test('retry puts a retry: field into the event, live and replayed', async t =>
   const first = await app.sse.send('hello', 1, { retry: 12345 })
   const second = await app.sse.send('hello', 2, { retry: 0 })
   const third = await app.sse.send('hello', 3)
-  const wire = `id: ${first.id}\nevent: hello\nretry: 12345\ndata: 1\n\n` +
-    `id: ${second.id}\nevent: hello\nretry: 0\ndata: 2\n\n` +
-    `id: ${third.id}\nevent: hello\ndata: 3\n\n`
+  const wire = `event: hello\nretry: 12345\ndata: 1\nid: ${first.id}\n\n` +
+    `event: hello\nretry: 0\ndata: 2\nid: ${second.id}\n\n` +
+    `event: hello\ndata: 3\nid: ${third.id}\n\n`
   await received(stream)
   t.match(stream.raw.text, wire)
   const late = await open()
@@ -180,7 +180,7 @@ t.test('raw: true sends a string as it is, its line breaks as LF', async t => {
   const stream = await open()
   const { id } = await app.sse.send('fragment', '<ul>\r\n  <li>a</li>\r</ul>\n', { raw: true })
   t.strictSame(await received(stream), [{ id, event: 'fragment', data: '<ul>\n  <li>a</li>\n</ul>\n' }])
-  t.match(stream.raw.text, `id: ${id}\nevent: fragment\ndata: <ul>\ndata:   <li>a</li>\ndata: </ul>\ndata: \n\n`)
+  t.match(stream.raw.text, `event: fragment\ndata: <ul>\ndata:   <li>a</li>\ndata: </ul>\ndata: \nid: ${id}\n\n`)
 })
 
 t.test('the same idempotencyKey stores an event once and gives the same answer', async t => {
@@ -271,7 +271,7 @@ t.test('a stream begins with the hub\'s retry and the greeting', async t => {
   t.strictSame(JSON.parse(greeting.data), { clientId: 'alice', recovered: false })
   t.type(greeting.id, 'string', 'a client that got no event yet can resume')
   t.ok(stream.raw.text.startsWith(
-    `retry: 3000\nid: ${greeting.id}\nevent: sse:open\ndata: {"clientId":"alice","recovered":false}\n\nid: ${id}\nevent: hello\ndata: 1\n\n`))
+    `retry: 3000\nevent: sse:open\ndata: {"clientId":"alice","recovered":false}\nid: ${greeting.id}\n\nevent: hello\ndata: 1\nid: ${id}\n\n`))
 })
 
 t.test('a greeting before a replay carries no id', async t => {
@@ -281,7 +281,7 @@ t.test('a greeting before a replay carries no id', async t => {
   const stream = await open([], { id: 'alice' })
   await received(stream)
   t.ok(stream.raw.text.startsWith(
-    `retry: 3000\nevent: sse:open\ndata: {"clientId":"alice","recovered":false}\n\nid: ${id}\nevent: hello\ndata: 1\n\n`))
+    `retry: 3000\nevent: sse:open\ndata: {"clientId":"alice","recovered":false}\n\nevent: hello\ndata: 1\nid: ${id}\n\n`))
 })
 
 t.test('each beginning of a stream is byte-exact', async t => {
@@ -290,8 +290,8 @@ t.test('each beginning of a stream is byte-exact', async t => {
       [{ greeting: false }, 'retry: 3000\n\n'],
       [{ greeting: false, retry: 0 }, 'retry: 0\n\n'],
       [{ greeting: false, retry: null }, ''],
-      [{ retry: 1500 }, 'retry: 1500\nid: ID\nevent: sse:open\ndata: {"clientId":"alice","recovered":false}\n\n'],
-      [{ retry: null }, 'id: ID\nevent: sse:open\ndata: {"clientId":"alice","recovered":false}\n\n']
+      [{ retry: 1500 }, 'retry: 1500\nevent: sse:open\ndata: {"clientId":"alice","recovered":false}\nid: ID\n\n'],
+      [{ retry: null }, 'event: sse:open\ndata: {"clientId":"alice","recovered":false}\nid: ID\n\n']
     ] as const) {
       const app = await buildApp(t, where === 'the registration' ? options : {})
       const open = await opener(t, app)

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { EventSource } from 'eventsource'
 import t, { type Test } from 'tap'
 import { RedisServer, withoutRedis } from './support/redis-server.js'
@@ -53,6 +53,12 @@ t.test('the quick start of the README runs as it stands there', async t => {
   const { data, lastEventId } = await message
   t.same(await response.json(), { id: lastEventId, recipients: 1 })
   t.same(JSON.parse(data), body)
+})
+
+t.test('the tests that README.md and SECURITY.md name are there', async t => {
+  const named = new Set([...(readme + await readFile(`${root}SECURITY.md`, 'utf8')).matchAll(/test\/[\w-]+\.test\.ts/g)].map(([path]) => path))
+  t.ok(named.size > 20)
+  for (const path of named) await t.resolves(access(`${root}${path}`), path)
 })
 
 t.test('the four publishing calls of the README run', async t => {

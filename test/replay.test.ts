@@ -4,6 +4,7 @@ import type { SSEConnectOptions, SSEPluginOptions } from '../lib/index.js'
 import { buildApp, listen } from './support/app.js'
 import { opener, received, receivedNames } from './support/open.js'
 import { StreamClient } from './support/stream-client.js'
+import { unixHub } from './support/unix-hub.js'
 import { unixSocket } from './support/unix-socket.js'
 
 const MIB = 1024 * 1024
@@ -36,7 +37,7 @@ t.test('what is replayed has the same bytes as what was live', async t => {
   await received(late)
   const kept = (text: string): string => text.slice(0, text.indexOf('event: mark-'))
   t.equal(kept(late.raw.text), kept(live.raw.text))
-  t.match(kept(late.raw.text), /retry: 1234\ndata: {2}<p>\ndata: \ndata: <\/p>\ndata: \n\n$/)
+  t.match(kept(late.raw.text), /retry: 1234\ndata: {2}<p>\ndata: \ndata: <\/p>\ndata: \nid: \S+\n\n$/)
 })
 
 t.test('an event for two of a client\'s channels is replayed to it once', async t => {
@@ -206,6 +207,16 @@ t.test('a history of several MB comes whole, while its reader pauses and goes on
   t.ok(stops > 0)
   t.strictSame(numbersOf(client), Array.from({ length: 3000 }, (_, i) => i))
   t.match(app.sse.stats(), { replayed: 3000, delivered: 1 })
+})
+
+t.test('what goes from one channel\'s history while another one\'s is replayed is no loss', async t => {
+  const { app, open } = await unixHub(t, { historySize: 3 })
+  for (let n = 0; n < 3; n++) await app.sse.toChannel('red', 'large', 'x'.repeat(200_000))
+  const { reader } = await open({ channels: ['red', 'blue'], paused: true })
+  for (let n = 0; n < 5; n++) await app.sse.toChannel('blue', 'small', n)
+  reader.resume()
+  await reader.until(() => reader.own.length === 8)
+  t.same(reader.events.map(({ event }) => event), ['sse:open', ...Array(3).fill('large'), ...Array(5).fill('small')])
 })
 
 t.test('events of 1 MiB are replayed whole, before, between and behind small ones', async t => {

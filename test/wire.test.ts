@@ -161,13 +161,13 @@ t.test('names with spaces, colons and any characters arrive as they are', async 
 })
 
 t.test('an event\'s bytes are exactly these', async t => {
-  t.equal(formatEvent('7', 'message', '{"a":1}', -1), 'id: 7\nevent: message\ndata: {"a":1}\n\n')
+  t.equal(formatEvent('7', 'message', '{"a":1}', -1), 'event: message\ndata: {"a":1}\nid: 7\n\n')
   t.equal(formatEvent(null, 'message', '1', -1), 'event: message\ndata: 1\n\n')
-  t.equal(formatEvent('7', 'x', '1', 0), 'id: 7\nevent: x\nretry: 0\ndata: 1\n\n')
-  t.equal(formatEvent('7', 'x', '', -1), 'id: 7\nevent: x\ndata: \n\n')
-  t.equal(formatEvent('7', 'x', ' 1', -1), 'id: 7\nevent: x\ndata:  1\n\n')
-  t.equal(formatEvent('7', 'x', 'a\r\nb\rc\nd', -1), 'id: 7\nevent: x\ndata: a\ndata: b\ndata: c\ndata: d\n\n')
-  t.equal(formatEvent('7', 'x', '\n', -1), 'id: 7\nevent: x\ndata: \ndata: \n\n')
+  t.equal(formatEvent('7', 'x', '1', 0), 'event: x\nretry: 0\ndata: 1\nid: 7\n\n')
+  t.equal(formatEvent('7', 'x', '', -1), 'event: x\ndata: \nid: 7\n\n')
+  t.equal(formatEvent('7', 'x', ' 1', -1), 'event: x\ndata:  1\nid: 7\n\n')
+  t.equal(formatEvent('7', 'x', 'a\r\nb\rc\nd', -1), 'event: x\ndata: a\ndata: b\ndata: c\ndata: d\nid: 7\n\n')
+  t.equal(formatEvent('7', 'x', '\n', -1), 'event: x\ndata: \ndata: \nid: 7\n\n')
 })
 
 t.test('a comment dispatches nothing; with an id it moves the last event id', async t => {

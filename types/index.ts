@@ -2,6 +2,7 @@
 import type { EventEmitter } from 'node:events'
 import type { Readable } from 'node:stream'
 import type { Static, TSchema } from '@sinclair/typebox'
+import type { FastifyRequest } from 'fastify'
 import type { Broker, BrokerStats } from './broker.js'
 
 export type * from './broker.js'
@@ -64,6 +65,16 @@ export interface SSEPluginOptions {
   greeting?: boolean
   /** Above this many clients `reply.sse()` throws `SSE_ERR_TOO_MANY_CLIENTS` (503). Default: no limit. */
   maxClients?: number
+  /**
+   * Above this many clients of one `key` `reply.sse()` throws `SSE_ERR_TOO_MANY_CLIENTS_PER_KEY` (429), so that nobody
+   * takes all places. Each instance counts its own. Default: no limit.
+   */
+  maxClientsPerKey?: number
+  /**
+   * Whose client a request makes, for `maxClientsPerKey`; `undefined` for nobody's, which has no limit. What it throws
+   * `reply.sse()` throws. Default: `request.ip`, which behind a proxy wants Fastify's `trustProxy`.
+   */
+  key?: (request: FastifyRequest) => string | undefined
   /** How many channels one client may be in. Default 100. */
   maxChannelsPerClient?: number
   /** A larger event is refused with `SSE_ERR_EVENT_TOO_LARGE`. Its data counts, in UTF-8. Default 1 MiB. */
@@ -215,6 +226,8 @@ export interface SSEStats {
   channels: number
   /** Streams opened since start. */
   connections: number
+  /** Streams refused since start, by `maxClients`, `maxClientsPerKey` or because the hub was closing. */
+  refused: number
   /** Events accepted since start. */
   published: number
   /** Live events written to clients since start, counted once per client. */
@@ -288,8 +301,8 @@ declare module 'fastify' {
   interface FastifyReply {
     /**
      * Answers with an event stream, subscribed to these channels. Throws, before anything is written:
-     * `SSE_ERR_NOT_ACCEPTABLE` (406), `SSE_ERR_TOO_MANY_CLIENTS` and `SSE_ERR_CLOSED` (503),
-     * `SSE_ERR_ALREADY_SENT`, `SSE_ERR_INVALID_CHANNEL`, `SSE_ERR_TOO_MANY_CHANNELS`,
+     * `SSE_ERR_NOT_ACCEPTABLE` (406), `SSE_ERR_TOO_MANY_CLIENTS_PER_KEY` (429), `SSE_ERR_TOO_MANY_CLIENTS` and
+     * `SSE_ERR_CLOSED` (503), `SSE_ERR_ALREADY_SENT`, `SSE_ERR_INVALID_CHANNEL`, `SSE_ERR_TOO_MANY_CHANNELS`,
      * `SSE_ERR_INVALID_CLIENT_ID`, `SSE_ERR_INVALID_OPTION`, `SSE_ERR_UNKNOWN_EVENT`.
      */
     sse (channels?: string | readonly string[], options?: SSEConnectOptions): SSEClient

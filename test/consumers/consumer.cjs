@@ -14,7 +14,7 @@ async function run () {
   const response = await app.inject({ url: '/events', payloadAsStream: true })
   for await (const part of response.stream()) {
     if (!String(part).includes('hello')) continue
-    assert.ok(String(part).includes(`id: ${id}\nevent: message\n`))
+    assert.ok(String(part).includes(`\nid: ${id}\n\n`))
     break
   }
   await app.close()

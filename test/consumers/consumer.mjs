@@ -22,7 +22,7 @@ const text = await new Promise((resolve, reject) => {
     })
   }).on('error', reject)
 })
-assert.match(text, /event: message\ndata: {"hello":"there"}\n\n$/)
+assert.match(text, /event: message\ndata: {"hello":"there"}\nid: \S+\n\n$/)
 await app.close()
 await assert.rejects(app.sse.send('late', 1), SSE_ERR_CLOSED)
 console.log('ES module: receives an event')

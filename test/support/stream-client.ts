@@ -23,7 +23,8 @@ export class StreamClient {
   /** Whether the stream is over: ended or cut. */
   closed = false
   readonly #request: ClientRequest
-  readonly #changes = new EventEmitter()
+  /** Emits `change` when something has come, and when the stream is over. */
+  readonly changes = new EventEmitter()
   #response: IncomingMessage | null = null
   #paused = false
 
@@ -42,7 +43,7 @@ export class StreamClient {
       body.on('error', () => {})
       body.on('data', text => {
         parser.feed(text)
-        this.#changes.emit('change')
+        this.changes.emit('change')
       })
       response.on('error', () => {})
       response.on('close', () => this.#close())
@@ -74,7 +75,7 @@ export class StreamClient {
   async until (condition: () => boolean): Promise<void> {
     while (!condition()) {
       if (this.closed) throw new Error(`the stream is over after ${this.events.length} events`)
-      await once(this.#changes, 'change')
+      await once(this.changes, 'change')
     }
   }
 
@@ -84,7 +85,7 @@ export class StreamClient {
   }
 
   async untilClosed (): Promise<void> {
-    while (!this.closed) await once(this.#changes, 'change')
+    while (!this.closed) await once(this.changes, 'change')
   }
 
   pause (): void {
@@ -99,6 +100,8 @@ export class StreamClient {
 
   destroy (): void {
     this.#request.destroy()
+    // One that is paused would not be told that its connection is gone.
+    this.#response?.destroy()
   }
 
   #receive (event: EventSourceMessage): void {
@@ -108,6 +111,6 @@ export class StreamClient {
 
   #close (): void {
     this.closed = true
-    this.#changes.emit('change')
+    this.changes.emit('change')
   }
 }

@@ -1,0 +1,62 @@
+// Whether one more stream may be opened, and what the log is told of those that may not. It must not know of requests and
+// replies.
+import type { FastifyBaseLogger } from 'fastify'
+import { CountLog } from './count-log.js'
+import type { Counters } from './counters.js'
+import { SSE_ERR_CLOSED, SSE_ERR_TOO_MANY_CLIENTS, SSE_ERR_TOO_MANY_CLIENTS_PER_KEY } from './errors.js'
+import { USUAL_RETRY, type HubOptions } from './options.js'
+import type { Registry } from './registry.js'
+
+type Refusal = 'aboveMaxClients' | 'aboveMaxClientsPerKey' | 'whileClosing'
+
+export class Admission {
+  /** How long one that is turned away should wait, in seconds. */
+  readonly retryAfter: number
+  /** For its reply: Fastify would log each of them, and a flood fill the log. */
+  readonly silentLog: FastifyBaseLogger
+  /** Reported by whoever has a timer, and when one more is refused. */
+  readonly log: CountLog<Refusal>
+  readonly #options: HubOptions
+  readonly #registry: Registry
+  readonly #counters: Counters
+  #closed = false
+
+  constructor (options: HubOptions, registry: Registry, counters: Counters, log: FastifyBaseLogger) {
+    this.#options = options
+    this.#registry = registry
+    this.#counters = counters
+    this.retryAfter = Math.ceil((options.retry ?? USUAL_RETRY) / 1000)
+    this.silentLog = log.child({}, { level: 'silent' })
+    this.log = new CountLog(log, 'streams were refused', ['aboveMaxClients', 'aboveMaxClientsPerKey', 'whileClosing'])
+  }
+
+  /** Whether all are refused. */
+  get closed (): boolean {
+    return this.#closed
+  }
+
+  /** From here on all are refused. */
+  close (): void {
+    this.#closed = true
+  }
+
+  /**
+   * @param key what a client counts for towards `maxClientsPerKey`; `undefined` for nothing
+   * @throws SSE_ERR_CLOSED, SSE_ERR_TOO_MANY_CLIENTS, SSE_ERR_TOO_MANY_CLIENTS_PER_KEY
+   */
+  check (key: string | undefined): void {
+    const { maxClients, maxClientsPerKey } = this.#options
+    if (this.#closed) throw this.#refused('whileClosing', new SSE_ERR_CLOSED())
+    if (key !== undefined && this.#registry.countOf(key) >= maxClientsPerKey) {
+      throw this.#refused('aboveMaxClientsPerKey', new SSE_ERR_TOO_MANY_CLIENTS_PER_KEY(maxClientsPerKey))
+    }
+    if (this.#registry.clients.size >= maxClients) throw this.#refused('aboveMaxClients', new SSE_ERR_TOO_MANY_CLIENTS(maxClients))
+  }
+
+  #refused (why: Refusal, error: Error): Error {
+    this.#counters.refused++
+    this.log.count(why)
+    this.log.report()
+    return error
+  }
+}
