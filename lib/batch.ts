@@ -5,12 +5,17 @@ import { Chunk, MAX_WRITE } from './wire.js'
 export class Frame {
   /** Bytes of `text` in UTF-8. */
   readonly size: number
+  /** Whether it may be compressed together with others; else what it holds is nobody's to guess from its length. */
+  readonly compress: boolean
+  /** What encodings have made of it. */
+  encoded: Map<object, Chunk> | null = null
   #text: string | null
   #chunk: Chunk | null = null
 
-  constructor (text: string, size: number) {
+  constructor (text: string, size: number, compress = false) {
     this.#text = text
     this.size = size
+    this.compress = compress
   }
 
   chunk (): Chunk {
@@ -22,35 +27,53 @@ export class Frame {
   }
 }
 
-/** An immutable list of waiting events: one event behind those of another list. */
-export class Batch {
-  /** Bytes of stream in the whole list. */
+/** An immutable list of waiting events: one event behind those of another list, for clients of one encoding. */
+export abstract class Batch {
+  /** Bytes of stream in the whole list, before any encoding. */
   readonly size: number
   /** Events in the whole list. */
   readonly count: number
   /** This list with the event that is being published: the memo that makes clients share lists. */
   next: Batch | null = null
-  #previous: Batch | null
-  #frame: Frame | null
-  #chunk: Chunk | null = null
+  /** How many clients it waits for, those included that have written it. */
+  holders = 0
 
   constructor (previous: Batch | null, frame: Frame | null) {
-    this.#previous = previous
-    this.#frame = frame
     this.size = (previous === null ? 0 : previous.size) + (frame === null ? 0 : frame.size)
     this.count = (previous === null ? 0 : previous.count) + (frame === null ? 0 : 1)
   }
+
+  /** The list with one more event. */
+  abstract with (frame: Frame): Batch
+  /** The bytes of the whole list, made by the first client that needs them. */
+  abstract chunk (): Chunk
 
   /** Whether an event fits: a list is at most one write long, or a single event. */
   admits (frame: Frame): boolean {
     return this.count === 0 || this.size + frame.size <= MAX_WRITE
   }
+}
 
-  /** The bytes of the whole list, joined by the first client that needs them. */
+/** A list whose bytes go out as they are. */
+export class PlainBatch extends Batch {
+  #previous: PlainBatch | null
+  #frame: Frame | null
+  #chunk: Chunk | null = null
+
+  constructor (previous: PlainBatch | null, frame: Frame | null) {
+    super(previous, frame)
+    this.#previous = previous
+    this.#frame = frame
+  }
+
+  with (frame: Frame): PlainBatch {
+    return new PlainBatch(this.count === 0 ? null : this, frame)
+  }
+
   chunk (): Chunk {
     if (this.#chunk === null) {
       const chunks: Chunk[] = []
-      let batch: Batch | null = this
+      let batch: PlainBatch | null = this
       while (batch !== null && batch.#chunk === null) {
         chunks.push(batch.#frame!.chunk())
         batch = batch.#previous
@@ -64,22 +87,22 @@ export class Batch {
   }
 }
 
-/** The lists of one hub. */
+/** The memos of one hub's lists. */
 export class Batches {
-  /** The list of a client for which nothing waits. */
-  readonly empty = new Batch(null, null)
   readonly #touched: Batch[] = []
 
   /**
    * A list with one more event. Within one publish, the same list gives the same list: whatever channels brought
-   * clients to it, those with the same waiting events hold the same object, and its bytes are joined once.
+   * clients to it, those with the same waiting events hold the same object, and its bytes are made once.
    */
   add (batch: Batch, frame: Frame): Batch {
     let next = batch.next
     if (next === null) {
-      next = batch.next = new Batch(batch === this.empty ? null : batch, frame)
+      next = batch.next = batch.with(frame)
       this.#touched.push(batch)
     }
+    batch.holders--
+    next.holders++
     return next
   }
 

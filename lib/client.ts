@@ -2,6 +2,7 @@
 import type { Readable } from 'node:stream'
 import type { SSEClient, SSEClientSendOptions, SSEDisconnectReason, SSEMetadata, SSEStreamOptions } from '../types/index.js'
 import type { Frame } from './batch.js'
+import type { Encoding } from './encoding.js'
 import { checkSendOptions, checkStreamOptions } from './options.js'
 import { Outbox, type Opening, type OutboxHost } from './outbox.js'
 import { pump } from './pump.js'
@@ -9,7 +10,7 @@ import { pump } from './pump.js'
 /** What a client asks of its hub. */
 export interface ClientHost extends OutboxHost {
   /** Checks and formats an event that is for one connection only. */
-  directFrame (event: string, data: unknown, raw: boolean): Frame
+  directFrame (event: string, data: unknown, raw: boolean, compress: boolean): Frame
   /** Ends what `push` has begun. */
   endPublish (): void
   join (client: Client, channel: string): void
@@ -36,6 +37,7 @@ export interface ClientSettings {
   /** Whether it gets broadcasts. */
   readonly broadcast: boolean
   readonly opening: Opening
+  readonly encoding: Encoding
 }
 
 export class Client extends Outbox implements SSEClient {
@@ -59,7 +61,7 @@ export class Client extends Outbox implements SSEClient {
   #controller: AbortController | null = null
 
   constructor (host: ClientHost, settings: ClientSettings) {
-    super(host, settings.opening)
+    super(host, settings.opening, settings.encoding)
     this.id = settings.id
     this.stable = settings.stable
     this.retry = settings.opening.retry
@@ -102,7 +104,8 @@ export class Client extends Outbox implements SSEClient {
   }
 
   async #send (event: string, data: unknown, options: SSEClientSendOptions): Promise<boolean> {
-    const frame = this.host.directFrame(event, data, checkSendOptions(options).raw === true)
+    const { raw, compress } = checkSendOptions(options)
+    const frame = this.host.directFrame(event, data, raw === true, compress === true)
     if (this.closed) return false
     const sent = this.pushAndWait(frame)
     this.host.endPublish()
@@ -114,8 +117,8 @@ export class Client extends Outbox implements SSEClient {
   }
 
   async #streamFrom (source: unknown, options: SSEStreamOptions): Promise<boolean> {
-    const { event, raw } = checkStreamOptions(options)
-    return await pump(source, this.signal, item => this.#send(event, item, raw === undefined ? {} : { raw }))
+    const { event, ...sendOptions } = checkStreamOptions(options)
+    return await pump(source, this.signal, item => this.#send(event, item, sendOptions))
   }
 
   /** A promise whose rejection is logged, and can't crash the process where nobody awaits it. */

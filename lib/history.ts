@@ -15,6 +15,8 @@ export interface KeptEvent {
   readonly name: string
   /** The client id that does not get it; `''` for none. */
   readonly except: string
+  /** Whether it may be compressed together with others. */
+  readonly compress: boolean
   /** Its text on the wire. */
   readonly text: string
   /** Bytes of `text` in UTF-8. */
@@ -106,6 +108,7 @@ export class History {
       position: event.position,
       name: event.name,
       except: event.except,
+      compress: event.compress,
       text: event.text,
       size: event.size,
       targets: kept,
@@ -145,6 +148,7 @@ export class History {
       position: event.position,
       name: event.name,
       except: event.except,
+      compress: event.compress,
       text: event.text,
       size: event.size,
       targets: [kept],

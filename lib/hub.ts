@@ -10,14 +10,16 @@ import { Admission } from './admission.js'
 import { Batches, Frame } from './batch.js'
 import { Client, type ClientHost } from './client.js'
 import { randomId } from './client-id.js'
+import { Compression, type CompressionSettings } from './compression.js'
 import { CountLog } from './count-log.js'
 import { Counters } from './counters.js'
 import { DataFormat } from './data.js'
+import { Plain, type Encoding } from './encoding.js'
 import { SSE_ERR_INVALID_CHANNEL, SSE_ERR_TOO_MANY_CHANNELS } from './errors.js'
 import { Heartbeat } from './heartbeat.js'
 import { History } from './history.js'
 import { checkChannel, checkChannels, checkClientId, checkEventName } from './names.js'
-import { checkConnectOptions, USUAL_RETRY, type HubOptions } from './options.js'
+import { checkConnectOptions, compressionOf, USUAL_RETRY, type HubOptions } from './options.js'
 import { formatGap, type Opening } from './outbox.js'
 import { Past } from './past.js'
 import { Publisher, type Published } from './publisher.js'
@@ -45,6 +47,9 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   readonly #past: Past
   readonly #heartbeat: Heartbeat
   readonly #registry = new Registry()
+  readonly #plain = new Plain()
+  /** By their settings, so that all who have the same share what is compressed. */
+  readonly #compressions = new Map<string, Compression>()
   /** Clients that take no more events, and whose last bytes have not left. */
   readonly #ending = new Set<Client>()
   readonly #startedAt = performance.now()
@@ -170,14 +175,14 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   // application's runs before every client has it in line, and nobody is written to, so that what this turn and the next
   // ones bring goes into the same write.
   #deliver (event: BrokerEvent, position: number, id: string | null): number {
-    const { targets, kept, name, except } = event
+    const { targets, kept, name, except, compress } = event
     const text = formatEvent(id, name, event.data, event.retry)
     const size = Buffer.byteLength(text)
     this.#position = position
     this.counters.published++
-    if (id !== null && kept.length > 0) this.#history.add({ position, name, except, text, size }, kept)
+    if (id !== null && kept.length > 0) this.#history.add({ position, name, except, compress, text, size }, kept)
     let recipients = 0
-    const frame = new Frame(text, size)
+    const frame = new Frame(text, size, compress)
     for (const target of targets) {
       for (const client of this.#registry.at(target)) {
         // One that is in two of the channels has it already: a mark on the client is cheaper than a set of those who do.
@@ -255,9 +260,9 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     this.#slowLog.report()
   }
 
-  directFrame (event: string, data: unknown, raw: boolean): Frame {
+  directFrame (event: string, data: unknown, raw: boolean, compress: boolean): Frame {
     const text = formatEvent(null, event, this.#publisher.format(event, data, raw), -1)
-    return new Frame(text, Buffer.byteLength(text))
+    return new Frame(text, Buffer.byteLength(text), compress)
   }
 
   heartbeat (told: string): { chunk: Chunk, head: string } {
@@ -287,10 +292,11 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   /**
    * Makes a client, which nobody knows yet.
    * @param requested what the request gives as its last event id
+   * @param admitsGzip whether it may be answered with gzip
    * @throws SSE_ERR_INVALID_OPTION, SSE_ERR_INVALID_CHANNEL, SSE_ERR_TOO_MANY_CHANNELS, SSE_ERR_INVALID_CLIENT_ID,
    *   SSE_ERR_INVALID_EVENT_NAME, SSE_ERR_UNKNOWN_EVENT
    */
-  prepare (channels: readonly string[], options: SSEConnectOptions, requested: () => string | null): Client {
+  prepare (channels: readonly string[], options: SSEConnectOptions, requested: () => string | null, admitsGzip: () => boolean): Client {
     const checked = checkConnectOptions(options)
     const { maxChannelsPerClient } = this.options
     if (channels.length > maxChannelsPerClient) throw new SSE_ERR_TOO_MANY_CHANNELS(maxChannelsPerClient)
@@ -305,17 +311,27 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     const replays = mode === 'all' || (mode === 'missed' && lastEventId !== null)
     const targets = broadcast ? [BROADCAST, ...channels] : [...channels]
     if (stable) targets.push(clientTarget(id))
+    const compression = checked.compress === undefined ? this.options.compress : compressionOf(checked.compress)
+    const encoding = compression !== null && admitsGzip() ? this.#compression(compression) : this.#plain
     const opening: Opening = {
       greeting: checked.greeting ?? this.options.greeting,
       retry: checked.retry === undefined ? this.options.retry : checked.retry,
       head: this.#broker.head(),
       resumes: false,
       replays,
-      replay: replays || place !== -1 ? { targets, names, clientId: id, end: this.#position, cursor: 0, told: -1 } : null
+      replay: replays || place !== -1 ? { targets, names, clientId: id, encoding, end: this.#position, cursor: 0, told: -1 } : null
     }
-    const client = new Client(this, { id, stable, metadata: checked.metadata, lastEventId, names, broadcast, opening })
+    const client = new Client(this, { id, stable, metadata: checked.metadata, lastEventId, names, broadcast, opening, encoding })
     this.#beginReplay(client, opening, place)
     return client
+  }
+
+  #compression (settings: CompressionSettings): Encoding {
+    const made = new Compression(settings)
+    const known = this.#compressions.get(made.key)
+    if (known !== undefined) return known
+    this.#compressions.set(made.key, made)
+    return made
   }
 
   /** Finds where a client's replay begins, and holds the client until all is known that it needs. */

@@ -3,11 +3,13 @@
 import { KindGuard, Type, type Static, type TObject, type TSchema } from '@sinclair/typebox'
 import { TypeCompiler, type TypeCheck } from '@sinclair/typebox/compiler'
 import type { FastifyRequest } from 'fastify'
-import type { Broker, SSEEventSchemas, SSEPluginOptions } from '../types/index.js'
+import type { Broker, SSECompressOptions, SSEEventSchemas, SSEPluginOptions } from '../types/index.js'
 import { MemoryBroker } from './brokers/memory.js'
+import type { CompressionSettings } from './compression.js'
 import { toJSON, type Serializer } from './data.js'
 import { SSE_ERR_INVALID_OPTION } from './errors.js'
 import { flawOf } from './names.js'
+import { MAX_WRITE } from './wire.js'
 
 /** The longest time that a Node timer takes. */
 const MAX_TIME = 2 ** 31 - 1
@@ -20,6 +22,7 @@ const Count = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
 const Size = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })
 const Text = Type.String({ minLength: 1, maxLength: 256 })
 const Replay = Type.Union([Type.Literal('all'), Type.Literal('missed'), Type.Literal('none')])
+const Compress = Type.Union([Type.Boolean(), Type.Object({}, { additionalProperties: true })])
 const Strict = { additionalProperties: false }
 
 const BROKER_METHODS = ['start', 'publish', 'head', 'position', 'close'] as const
@@ -44,6 +47,7 @@ const RegistrationOptions = Type.Partial(Type.Object({
   closeTimeout: Time,
   reconnectSpread: Time,
   lastEventIdQuery: Type.Union([Text, Type.Null()]),
+  compress: Compress,
   events: Type.Record(Type.String(), Type.Any()),
   serializer: Type.Function([Type.Unknown(), Type.String()], Type.String()),
   // Its methods are checked apart: TypeBox's errors take those of a class for missing.
@@ -63,7 +67,13 @@ const ConnectOptions = Type.Partial(Type.Object({
   greeting: Type.Boolean(),
   replay: Replay,
   lastEventId: Type.Union([Type.String(), Type.Null()]),
-  retry: Type.Union([Time, Type.Null()])
+  retry: Type.Union([Time, Type.Null()]),
+  compress: Compress
+}, Strict))
+
+const CompressOptions = Type.Partial(Type.Object({
+  threshold: Type.Integer({ minimum: 0, maximum: MAX_WRITE }),
+  level: Type.Integer({ minimum: 1, maximum: 9 })
 }, Strict))
 
 const PublishOptions = Type.Partial(Type.Object({
@@ -71,15 +81,17 @@ const PublishOptions = Type.Partial(Type.Object({
   except: Text,
   retry: Time,
   raw: Type.Boolean(),
-  idempotencyKey: Text
+  idempotencyKey: Text,
+  compress: Type.Boolean()
 }, Strict))
 
-const SendOptions = Type.Partial(Type.Object({ raw: Type.Boolean() }, Strict))
+const SendOptions = Type.Partial(Type.Object({ raw: Type.Boolean(), compress: Type.Boolean() }, Strict))
 
-const StreamOptions = Type.Object({ event: Type.Any(), raw: Type.Optional(Type.Boolean()) }, Strict)
+const StreamOptions = Type.Composite([Type.Object({ event: Type.Any() }), SendOptions], Strict)
 
 const registration = TypeCompiler.Compile(RegistrationOptions)
 const connect = TypeCompiler.Compile(ConnectOptions)
+const compress = TypeCompiler.Compile(CompressOptions)
 const publish = TypeCompiler.Compile(PublishOptions)
 const send = TypeCompiler.Compile(SendOptions)
 const stream = TypeCompiler.Compile(StreamOptions)
@@ -117,6 +129,16 @@ export const checkSendOptions = (options: unknown): Static<typeof SendOptions> =
 /** @throws SSE_ERR_INVALID_OPTION */
 export const checkStreamOptions = (options: unknown): Static<typeof StreamOptions> => check(stream, options, 'client.stream()')
 
+/**
+ * What `compress` says; `null` where nothing is compressed.
+ * @throws SSE_ERR_INVALID_OPTION
+ */
+export function compressionOf (option: boolean | SSECompressOptions | undefined): CompressionSettings | null {
+  if (option === undefined || option === false) return null
+  const { threshold = 256, level = 3 } = option === true ? {} : check(compress, option, '"compress"')
+  return { threshold, level }
+}
+
 /** The registration's options with their defaults; "no limit" is `Infinity`. */
 export interface HubOptions {
   readonly heartbeatInterval: number
@@ -138,6 +160,7 @@ export interface HubOptions {
   readonly closeTimeout: number
   readonly reconnectSpread: number
   readonly lastEventIdQuery: string | null
+  readonly compress: CompressionSettings | null
   readonly events: SSEEventSchemas | undefined
   readonly serializer: Serializer
   readonly broker: Broker
@@ -182,6 +205,7 @@ export function hubOptions (options: SSEPluginOptions): HubOptions {
     closeTimeout: options.closeTimeout ?? 2000,
     reconnectSpread: options.reconnectSpread ?? 5000,
     lastEventIdQuery: options.lastEventIdQuery === undefined ? 'lastEventId' : options.lastEventIdQuery,
+    compress: compressionOf(options.compress),
     events: options.events,
     serializer: options.serializer ?? (toJSON as Serializer),
     broker: options.broker ?? new MemoryBroker()

@@ -2,6 +2,8 @@
 // channels or of the broker.
 import { Frame, type Batch, type Batches } from './batch.js'
 import type { Counters } from './counters.js'
+import type { Encoding } from './encoding.js'
+import { GzipStream } from './gzip.js'
 import type { Replay, Replays } from './replay.js'
 import type { Scheduler, Visited } from './scheduler.js'
 import type { EventStream, StreamOwner } from './stream.js'
@@ -61,6 +63,9 @@ export abstract class Outbox implements Visited, StreamOwner {
   ready = false
 
   protected readonly host: OutboxHost
+  readonly #encoding: Encoding
+  /** What is told of a compressed stream around what others get as well; `null` where it goes out as it is. */
+  #gzip: GzipStream | null
   #stream!: OutboxStream
   /** How it begins; `null` once that is written. */
   #opening: Opening | null
@@ -84,10 +89,12 @@ export abstract class Outbox implements Visited, StreamOwner {
   #ending = false
   #farewell: Chunk | null = null
 
-  constructor (host: OutboxHost, opening: Opening) {
+  constructor (host: OutboxHost, opening: Opening, encoding: Encoding) {
     this.host = host
     this.#opening = opening
-    this.#batch = host.batches.empty
+    this.#encoding = encoding
+    this.#gzip = encoding.key === '' ? null : new GzipStream()
+    this.#batch = encoding.empty
     this.writtenAt = Math.floor(performance.now())
   }
 
@@ -106,6 +113,11 @@ export abstract class Outbox implements Visited, StreamOwner {
   protected abstract overfull (): void
   /** Writing failed. */
   protected abstract failed (error: unknown): void
+
+  /** Whether its stream goes out as gzip. */
+  get compressed (): boolean {
+    return this.#encoding.key !== ''
+  }
 
   /** Bytes that wait, in here and in the socket. */
   get bufferedBytes (): number {
@@ -224,7 +236,7 @@ export abstract class Outbox implements Visited, StreamOwner {
 
   /** Answers with a head alone. */
   dismiss (): void {
-    this.#opening = null
+    this.#opening = this.#gzip = null
     this.finish(null)
   }
 
@@ -275,7 +287,7 @@ export abstract class Outbox implements Visited, StreamOwner {
     this.ready = false
     const sends = this.#sends
     this.#sends = this.#side = this.#rest = this.#replay = this.#opening = null
-    this.#batch = this.host.batches.empty
+    this.#batch = this.#encoding.empty
     this.#sideBytes = 0
     if (sends !== null) for (const { settle } of sends) settle(false)
     this.gone()
@@ -319,18 +331,18 @@ export abstract class Outbox implements Visited, StreamOwner {
     if (this.#opening !== null) return this.#open(this.#opening)
     if (this.#replay !== null) {
       // History has let go of what the replay had not reached.
-      const gap = this.host.replays.lost(this.#replay) ? [chunkOf(formatGap(null))] : []
+      const gap = this.host.replays.lost(this.#replay) ? [this.#ownChunk(formatGap(null))] : []
       return [...gap, ...this.#page(this.#replay)]
     }
     if (this.#lost !== 0) {
-      const gap = chunkOf(formatGap(this.#lost))
+      const gap = this.#ownChunk(formatGap(this.#lost))
       this.#lost = 0
       return [gap]
     }
     const { host } = this
     if (this.#batch.count > 0) {
       const batch = this.#batch
-      this.#batch = host.batches.empty
+      this.#batch = this.#encoding.empty
       host.counters.delivered += batch.count
       return this.#inPieces(batch.chunk())
     }
@@ -338,12 +350,16 @@ export abstract class Outbox implements Visited, StreamOwner {
     if (this.#beatDue) {
       const { chunk, head } = host.heartbeat(this.#headTold)
       this.#headTold = head
-      return [chunk]
+      return [this.#encoding.encode(chunk)]
     }
     return []
   }
 
   #write (chunks: readonly Chunk[], now: number): void {
+    this.#writeEncoded(this.#gzip === null ? chunks : this.#gzip.take(chunks), now)
+  }
+
+  #writeEncoded (chunks: readonly Chunk[], now: number): void {
     const { host } = this
     this.#beatDue = false
     this.writtenAt = now
@@ -378,7 +394,12 @@ export abstract class Outbox implements Visited, StreamOwner {
       this.#stream.flushHead()
       return []
     }
-    return text === '' ? page : [Chunk.fromText(text, Buffer.byteLength(text)), ...page]
+    return text === '' ? page : [this.#ownChunk(text), ...page]
+  }
+
+  /** What is for this client alone. */
+  #ownChunk (text: string): Chunk {
+    return this.#encoding.encode(Chunk.fromText(text, Buffer.byteLength(text)))
   }
 
   #page (replay: Replay): readonly Chunk[] {
@@ -398,7 +419,7 @@ export abstract class Outbox implements Visited, StreamOwner {
     if (side.length === 0) this.#side = null
     this.#sideBytes -= size
     this.host.counters.delivered += count
-    return Chunk.join(frames.map(frame => frame.chunk()), size)
+    return this.#encoding.join(frames, size)
   }
 
   #inPieces (chunk: Chunk): readonly Chunk[] {
@@ -421,7 +442,7 @@ export abstract class Outbox implements Visited, StreamOwner {
   #dropOldest (limit: number): number {
     const begin = this.#enqueued - this.#inLine
     let count = this.#batch.count
-    this.#batch = this.host.batches.empty
+    this.#batch = this.#encoding.empty
     const side = this.#side
     if (side !== null) {
       const excess = this.bufferedBytes - limit
@@ -454,8 +475,9 @@ export abstract class Outbox implements Visited, StreamOwner {
   }
 
   #end (now: number): void {
-    const farewell = this.#farewell
-    if (farewell !== null) this.#write([farewell], now)
+    const farewell = this.#farewell === null ? [] : [this.#encoding.encode(this.#farewell)]
+    const last = this.#gzip === null ? farewell : this.#gzip.end(farewell)
+    if (last.length > 0) this.#writeEncoded(last, now)
     this.ready = false
     // From here on the last bytes are on their way, and may stall.
     this.blockedAt = now
@@ -469,8 +491,4 @@ export abstract class Outbox implements Visited, StreamOwner {
  */
 export function formatGap (lost: number | null): string {
   return formatEvent(null, 'sse:gap', JSON.stringify({ lost }), -1)
-}
-
-function chunkOf (text: string): Chunk {
-  return Chunk.fromText(text, text.length)
 }

@@ -6,6 +6,7 @@ import type { DataFormat } from './data.js'
 import { SSE_ERR_BROKER_UNAVAILABLE, SSE_ERR_CLOSED, SSE_ERR_EVENT_TOO_LARGE } from './errors.js'
 import { checkEventName } from './names.js'
 import { checkPublishOptions } from './options.js'
+import { idOf } from './registry.js'
 import type { Scheduler } from './scheduler.js'
 
 /** Bytes fanned out within a round of visits after which an awaited publish waits for the round. */
@@ -58,6 +59,8 @@ export class Publisher {
         retry: checked.retry ?? -1,
         except: checked.except ?? '',
         transient,
+        // What is for one client is not put into one block with what others may have chosen.
+        compress: checked.compress ?? idOf(to[0]!) === null,
         kept: transient ? [] : this.#kept(to)
       }
       return this.#accepted(event, checked.idempotencyKey ?? '')

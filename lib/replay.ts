@@ -1,7 +1,8 @@
 // What a client that connects is given of the past, in pages of one write, whose bytes are shared by all that replay
 // the same. It must not know of clients or sockets.
+import type { Encoding } from './encoding.js'
 import type { History, KeptEvent } from './history.js'
-import { Chunk, MAX_WRITE } from './wire.js'
+import { MAX_WRITE, type Chunk } from './wire.js'
 
 /** Positions in a block, aligned: the unit of sharing. Large ones are few to look up and to write. */
 const BLOCK = 256
@@ -19,6 +20,7 @@ export interface Replay {
   readonly names: ReadonlySet<string> | null
   /** Whose replay it is: an event may except it. */
   readonly clientId: string
+  readonly encoding: Encoding
   /** The last position: what came later reaches the client live. */
   end: number
   /** The position up to which it has everything. */
@@ -84,7 +86,7 @@ export class Replays {
     let size = 0
     // Clients with ids of their own share their blocks as long as nothing is kept for those ids.
     const targets = this.#ahead(replay).sort()
-    const key = keyOf(targets, replay.names)
+    const key = keyOf(targets, replay)
     while (replay.cursor < replay.end) {
       const first = this.#history.first(targets, replay.cursor, replay.end)
       if (first === 0) {
@@ -133,9 +135,8 @@ export class Replays {
 
   #build (replay: Replay, targets: readonly string[], end: number): { block: Block, personal: boolean } {
     let to = end
-    let text = ''
+    const events: KeptEvent[] = []
     let size = 0
-    let count = 0
     let personal = false
     for (const event of this.#history.range(targets, replay.cursor, end)) {
       if (event.except !== '') personal = true
@@ -144,11 +145,11 @@ export class Replays {
         to = event.position - 1
         break
       }
-      text += event.text
+      events.push(event)
       size += event.size
-      count++
     }
-    return { block: { chunk: size === 0 ? null : Chunk.lasting(text, size), count, end, to, tick: this.#history.tick }, personal }
+    const chunk = size === 0 ? null : replay.encoding.lasting(events, size)
+    return { block: { chunk, count: events.length, end, to, tick: this.#history.tick }, personal }
   }
 
   #keep (key: string, block: Block): void {
@@ -174,8 +175,8 @@ function blockEnd (begin: number): number {
 }
 
 /** What two replays must have in common to share blocks. */
-function keyOf (targets: readonly string[], names: ReadonlySet<string> | null): string {
-  return `${targets.join('\n')}\n\n${names === null ? '\n' : [...names].sort().join('\n')}`
+function keyOf (targets: readonly string[], { names, encoding }: Replay): string {
+  return `${encoding.key}\n${targets.join('\n')}\n\n${names === null ? '\n' : [...names].sort().join('\n')}`
 }
 
 /** Whether a replay's client gets an event. */

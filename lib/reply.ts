@@ -1,7 +1,7 @@
 // `reply.sse()`: checks the request, makes the client, and has its stream sent.
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { SSEConnectOptions } from '../types/index.js'
-import { acceptsEventStream } from './accept.js'
+import { acceptsEventStream, acceptsGzip } from './accept.js'
 import type { Admission } from './admission.js'
 import type { Client } from './client.js'
 import { SSE_ERR_ALREADY_SENT, SSE_ERR_INVALID_OPTION, SSE_ERR_NOT_ACCEPTABLE } from './errors.js'
@@ -19,7 +19,10 @@ export function sse (this: FastifyReply, channels: string | readonly string[] = 
   const key = keyOf(hub, request)
   admit(hub.admission, this, key)
   const names = checkChannels(typeof channels === 'string' ? [channels] : channels)
-  const client = hub.prepare(names, options, () => lastEventIdOf(request.raw.headers['last-event-id'], request.raw.url!, hub.options.lastEventIdQuery))
+  const client = hub.prepare(names, options,
+    () => lastEventIdOf(request.raw.headers['last-event-id'], request.raw.url!, hub.options.lastEventIdQuery),
+    // Where the application says in which encoding it answers, that is its own to make.
+    () => !this.hasHeader('content-encoding') && acceptsGzip(request.raw.headers['accept-encoding'] as string | undefined))
   const stream = new EventStream(client, request.raw, raw, this)
   client.attach(stream)
   // Nobody reads what follows a HEAD response's head, nor a connection that went while the handler was busy.

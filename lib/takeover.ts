@@ -40,6 +40,10 @@ export function takeOver (reply: FastifyReply, client: Client, stream: EventStre
   const { send } = reply
   ;(reply as StreamingReply)[kClient] = client
   reply.headers(HEADERS)
+  if (client.compressed) {
+    reply.header('content-encoding', 'gzip')
+    reply.header('vary', varied(reply.getHeader('vary')))
+  }
   Object.defineProperties(reply, OVERRIDES)
   try {
     send.call(reply, stream)
@@ -60,13 +64,20 @@ export function release (reply: FastifyReply): void {
   const client = streaming[kClient]
   if (client === null || client.piped) return
   streaming[kClient] = null
-  for (const name of Object.keys(HEADERS)) {
+  for (const name of [...Object.keys(HEADERS), ...client.compressed ? ['content-encoding'] : []]) {
     reply.removeHeader(name)
     // Where a header can't be sent, Fastify finds out when it has set some.
     if (!reply.raw.headersSent) reply.raw.removeHeader(name)
   }
   reply.header('content-type', RELEASED)
   hubOf(reply).abandon(client)
+}
+
+/** What the answer depends on, with the client's encodings (RFC 9110 12.5.5). */
+function varied (vary: string | number | readonly string[] | undefined): string {
+  const names = String(vary ?? '')
+  if (names === '') return 'accept-encoding'
+  return /(?:^|,)\s*(?:\*|accept-encoding)\s*(?:,|$)/i.test(names) ? names : `${names}, accept-encoding`
 }
 
 /** Whoever answers finds the reply as it was: own properties go, so that those of the prototype are back. */

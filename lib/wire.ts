@@ -44,7 +44,7 @@ export class Chunk {
   readonly size: number
   #pieces: readonly Chunk[] | null = null
 
-  private constructor (size: number, allocate = Buffer.allocUnsafe) {
+  protected constructor (size: number, allocate: (size: number) => Buffer = Buffer.allocUnsafe) {
     const head = size.toString(16)
     this.size = size
     this.framed = allocate(head.length + 4 + size)
@@ -61,6 +61,12 @@ export class Chunk {
    */
   static fromText (text: string, size: number): Chunk {
     return new Chunk(size).#fill(text)
+  }
+
+  static fromBytes (bytes: Buffer): Chunk {
+    const chunk = new Chunk(bytes.length)
+    bytes.copy(chunk.framed, chunk.#start)
+    return chunk
   }
 
   /** The same for one that outlives the turn: in memory of its own, where a slice of Node's pool would pin 8 KiB. */

@@ -7,6 +7,7 @@ import { Keys } from '../lib/brokers/redis/keys.js'
 import sse, { type BrokerEvent, type BrokerPast, type BrokerSink } from '../lib/index.js'
 import { AsyncBroker } from './support/async-broker.js'
 import { buildApp } from './support/app.js'
+import { brokerEvent } from './support/broker-sink.js'
 import { opener, received } from './support/open.js'
 import { RedisServer, withoutRedis } from './support/redis-server.js'
 
@@ -52,7 +53,7 @@ class DatingBroker extends AsyncBroker {
   }
 
   async past (targets: readonly string[]): Promise<ReadonlyMap<string, BrokerPast>> {
-    const event = (target: string): BrokerEvent => ({ targets: [target], name: 'old', data: '1', retry: -1, except: '', transient: false, kept: [target] })
+    const event = (target: string): BrokerEvent => brokerEvent({ targets: [target], name: 'old' })
     return new Map(targets.map(target => [target, {
       events: target === 'room' ? [{ event: event(target), position: 5, id: 'async:5', time: Date.now() + HOUR }] : [], floor: 0, known: 10
     }]))

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
 import t from 'tap'
+import { Plain } from '../lib/encoding.js'
 import { History, type HistoryLimits } from '../lib/history.js'
 import { Replays, type Page, type Replay } from '../lib/replay.js'
 import { MAX_WRITE, type Chunk } from '../lib/wire.js'
 import { buildApp } from './support/app.js'
+import { keptEvent } from './support/kept-event.js'
 import { Random } from './support/random.js'
 import { StreamClient } from './support/stream-client.js'
 import { unixSocket } from './support/unix-socket.js'
@@ -18,6 +20,8 @@ class Past {
   readonly replays: Replays
   position = 0
 
+  readonly encoding = new Plain()
+
   constructor (limits: Partial<HistoryLimits> = {}) {
     const { maxBytes = Infinity } = limits
     this.history = new History({ size: 10_000, maxAge: Infinity, maxBytes, ...limits })
@@ -28,7 +32,7 @@ class Past {
   add (targets: string | readonly string[] = 'a', { name = 'tick', except = '', padding = 0 } = {}): void {
     const position = ++this.position
     const text = `event: ${name}\ndata: ${position} ${'x'.repeat(padding)}\n\n`
-    this.history.add({ position, name, except, text, size: text.length }, typeof targets === 'string' ? [targets] : targets)
+    this.history.add(keptEvent(position, text, { name, except }), typeof targets === 'string' ? [targets] : targets)
   }
 
   addMany (count: number, ...event: Parameters<Past['add']>): void {
@@ -37,7 +41,7 @@ class Past {
 
   /** A client that comes now. */
   replay (settings: Partial<Replay> = {}): Replay {
-    return { targets: ['a'], names: null, clientId: 'client', end: this.position, cursor: 0, told: -1, ...settings }
+    return { targets: ['a'], names: null, clientId: 'client', encoding: this.encoding, end: this.position, cursor: 0, told: -1, ...settings }
   }
 
   pages (replay = this.replay()): Page[] {

@@ -12,6 +12,8 @@ export interface BrokerEvent {
   readonly retry: number
   /** A client id that does not get it; `''` for none. */
   readonly except: string
+  /** Whether it may be compressed in one block with others. */
+  readonly compress: boolean
   /** Delivered live only: it needs no id, and nothing of it is kept. */
   readonly transient: boolean
   /** Those of its targets for which it is kept. */

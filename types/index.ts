@@ -97,12 +97,26 @@ export interface SSEPluginOptions {
   reconnectSpread?: number
   /** Query parameter read where there is no `Last-Event-ID` header. `null` turns it off. Default `'lastEventId'`. */
   lastEventIdQuery?: string | null
+  /**
+   * Sends gzip to clients whose `Accept-Encoding` admits it (RFC 9110 12.5.3): compressed once for all who get the same.
+   * Not for streams on which a secret goes to the same client as text that an attacker may choose: lengths tell. Default
+   * false.
+   */
+  compress?: boolean | SSECompressOptions
   /** A TypeBox schema per event name: data is then checked and serialised by it, and other names are refused. */
   events?: SSEEventSchemas
   /** Turns data into text, for events without a schema. Default: JSON. */
   serializer?: (data: unknown, event: string) => string
   /** Where events are ordered. Default: in memory, for one process. */
   broker?: Broker
+}
+
+/** How streams are compressed. */
+export interface SSECompressOptions {
+  /** What is smaller than this many bytes when it is written is stored as it is. 0 to 65536. Default 256. */
+  threshold?: number
+  /** 1 (fast) to 9 (small), as zlib has them. Default 3. */
+  level?: number
 }
 
 /** Options of `send`, `toChannel`, `toChannels` and `toClient`. */
@@ -117,6 +131,11 @@ export interface SSEPublishOptions {
   raw?: boolean
   /** A retry of a publish with the same key is stored once and answered with the first one's result. */
   idempotencyKey?: string
+  /**
+   * Whether it may be compressed, where the stream is: false keeps it apart, so that its length tells nothing of it.
+   * Default true, with `toClient` false.
+   */
+  compress?: boolean
 }
 
 /** What a publishing call resolves to. */
@@ -149,12 +168,16 @@ export interface SSEConnectOptions {
   lastEventId?: string | null
   /** The `retry:` field at the start of this stream, in milliseconds; `null` leaves it out. Default: the hub's. */
   retry?: number | null
+  /** Whether this stream is compressed for clients that admit it. Default: the hub's. */
+  compress?: boolean | SSECompressOptions
 }
 
 /** Options of a client's own `send()`. */
 export interface SSEClientSendOptions {
   /** Data is a string and is sent as it is. */
   raw?: boolean
+  /** Whether it may be compressed, where the stream is. Default false: what is for one client may be a secret. */
+  compress?: boolean
 }
 
 /** Options of a client's `stream()`. */

@@ -2,8 +2,10 @@
 // prints how many bytes the process really grew by, one line of JSON for each kind of event named as an argument.
 import Fastify, { type FastifyInstance } from 'fastify'
 import sse, { type SSEHub } from '../../../lib/index.js'
+import { Plain } from '../../../lib/encoding.js'
 import { History } from '../../../lib/history.js'
 import { Replays, type Replay } from '../../../lib/replay.js'
+import { keptEvent } from '../kept-event.js'
 
 const CAP = 16 * 1024 * 1024
 
@@ -49,12 +51,12 @@ function growthOfReplays (): { cap: number, growth: number, counted: number } {
   const history = new History({ size: 1_000_000, maxAge: Infinity, maxBytes: Infinity })
   const replays = new Replays(history, 4 * CAP)
   const replayOf = (target: string, end: number): Replay =>
-    ({ targets: [target], names: null, clientId: 'client', end, cursor: 0, told: -1 })
+    ({ targets: [target], names: null, clientId: 'client', encoding, end, cursor: 0, told: -1 })
+  const encoding = new Plain()
   let position = 0
   const add = (target: string, text: string): void => {
     // As in the hub, this makes the text one piece: it must not become one while its growth would be measured.
-    const size = Buffer.byteLength(text)
-    history.add({ position: ++position, name: 'tick', except: '', text, size }, [target])
+    history.add(keptEvent(++position, text), [target])
   }
   for (let n = 0; n < 12_800; n++) add(`channel-${n}`, 'data: small\n\n')
   for (let n = 0; n < 640; n++) add('large', 'data: ' + 'x'.repeat(99_000) + n + '\n\n')

@@ -1,0 +1,121 @@
+// A stream compressed once for all who get the same: each list of waiting events becomes blocks that fit into anybody's
+// gzip stream. It must not know of clients or sockets.
+import { Batch, type Frame } from './batch.js'
+import type { EncodableText, Encoding } from './encoding.js'
+import { GzipChunk, type Allocate } from './gzip.js'
+import type { Chunk } from './wire.js'
+
+/** A list that fewer clients hold is made of its events' own blocks: else each of many small groups would cost a deflate. */
+const SHARED = 8
+
+export interface CompressionSettings {
+  /** Fewer bytes are stored as they are. */
+  readonly threshold: number
+  /** 1 (fast) to 9 (small). */
+  readonly level: number
+}
+
+export class Compression implements Encoding {
+  readonly key: string
+  readonly empty: Batch = new GzipBatch(this, null, null)
+  readonly #threshold: number
+  readonly #level: number
+  /** What the hub says by itself, the same to many. */
+  readonly #stored = new WeakMap<Chunk, GzipChunk>()
+
+  constructor ({ threshold, level }: CompressionSettings) {
+    this.#threshold = threshold
+    this.#level = level
+    this.key = `gzip ${level} ${threshold}`
+  }
+
+  encode (chunk: Chunk): GzipChunk {
+    let stored = this.#stored.get(chunk)
+    if (stored === undefined) this.#stored.set(chunk, stored = GzipChunk.stored(chunk.payload(), Buffer.allocUnsafe))
+    return stored
+  }
+
+  /** The events' own blocks, each made once, whoever gets it. */
+  join (frames: readonly Frame[]): GzipChunk {
+    return GzipChunk.concat(frames.map(frame => this.#blockOf(frame)), Buffer.allocUnsafe)
+  }
+
+  /** The events deflated as one; what must not be compressed with others stays apart. */
+  together (frames: readonly Frame[]): GzipChunk {
+    if (frames.length === 1) return this.#blockOf(frames[0]!)
+    return this.#runs(frames, frame => frame.chunk().payload(), Buffer.allocUnsafe)
+  }
+
+  lasting (events: readonly EncodableText[]): GzipChunk {
+    return this.#runs(events, ({ text }) => Buffer.from(text), Buffer.allocUnsafeSlow)
+  }
+
+  #runs<Event extends { readonly compress: boolean }> (events: readonly Event[], bytes: (event: Event) => Buffer, allocate: Allocate): GzipChunk {
+    const chunks: GzipChunk[] = []
+    for (let from = 0, to = 0; from < events.length; from = to) {
+      const { compress } = events[from]!
+      while (to < events.length && events[to]!.compress === compress) to++
+      const plain = Buffer.concat(events.slice(from, to).map(bytes))
+      chunks.push(compress ? this.#pack(plain, allocate) : GzipChunk.stored(plain, allocate))
+    }
+    return GzipChunk.concat(chunks, allocate)
+  }
+
+  #blockOf (frame: Frame): GzipChunk {
+    frame.encoded ??= new Map()
+    let block = frame.encoded.get(this) as GzipChunk | undefined
+    if (block === undefined) {
+      const plain = frame.chunk().payload()
+      block = frame.compress ? this.#pack(plain, Buffer.allocUnsafe) : GzipChunk.stored(plain, Buffer.allocUnsafe)
+      frame.encoded.set(this, block)
+    }
+    return block
+  }
+
+  #pack (plain: Buffer, allocate: Allocate): GzipChunk {
+    return plain.length < this.#threshold ? GzipChunk.stored(plain, allocate) : GzipChunk.deflated(plain, this.#level, allocate)
+  }
+}
+
+/** A list for those who get the stream compressed. */
+class GzipBatch extends Batch {
+  readonly #compression: Compression
+  #previous: GzipBatch | null
+  #frame: Frame | null
+  /** All events of the list, once its blocks are made: longer lists are deflated anew, from these. */
+  #frames: readonly Frame[] | null = null
+  #chunk: GzipChunk | null = null
+
+  constructor (compression: Compression, previous: GzipBatch | null, frame: Frame | null) {
+    super(previous, frame)
+    this.#compression = compression
+    this.#previous = previous
+    this.#frame = frame
+  }
+
+  with (frame: Frame): GzipBatch {
+    return new GzipBatch(this.#compression, this.count === 0 ? null : this, frame)
+  }
+
+  chunk (): GzipChunk {
+    if (this.#chunk === null) {
+      const frames = this.#collect()
+      this.#chunk = this.holders < SHARED ? this.#compression.join(frames) : this.#compression.together(frames)
+      this.#frames = frames
+      this.#previous = this.#frame = null
+    }
+    return this.#chunk
+  }
+
+  /** A list that is written holds its events alone, and none of the lists that it came from. */
+  #collect (): Frame[] {
+    const frames: Frame[] = []
+    let batch: GzipBatch | null = this
+    while (batch !== null && batch.#frames === null) {
+      frames.push(batch.#frame!)
+      batch = batch.#previous
+    }
+    frames.reverse()
+    return batch === null ? frames : [...batch.#frames!, ...frames]
+  }
+}

@@ -1,0 +1,6 @@
+// An event of history: only what a test is about is given.
+import type { KeptEvent } from '../../lib/history.js'
+
+export function keptEvent (position: number, text: string, given: Partial<KeptEvent> = {}): KeptEvent {
+  return { position, name: 'n', except: '', compress: true, text, size: Buffer.byteLength(text), ...given }
+}
