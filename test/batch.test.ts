@@ -11,16 +11,15 @@ import { dechunk, RawClient } from './support/raw-client.js'
 import { opener } from './support/open.js'
 import { Random } from './support/random.js'
 
-const plain = new Plain()
-
 function frame (text: string): Frame {
   return new Frame(text, Buffer.byteLength(text))
 }
 
 t.test('clients with the same waiting events hold the same list, however they came to it', async t => {
   const batches = new Batches()
-  let one = plain.empty
-  let other = plain.empty
+  const { empty } = new Plain()
+  let one = empty
+  let other = empty
   for (const text of ['a', 'b', 'c']) {
     const event = frame(text)
     // Within one publish, each client is handed the event by another channel.
@@ -31,31 +30,33 @@ t.test('clients with the same waiting events hold the same list, however they ca
   }
   t.equal(one.count, 3)
   t.equal(one.size, 3)
-  const alone = batches.add(plain.empty, frame('d'))
+  const alone = batches.add(empty, frame('d'))
   t.not(alone, one)
   t.equal(one.chunk(), other.chunk())
 })
 
 t.test('a list is not changed by what is added behind it', async t => {
   const batches = new Batches()
-  const first = batches.add(plain.empty, frame('a'))
+  const { empty } = new Plain()
+  const first = batches.add(empty, frame('a'))
   batches.endPublish()
   const second = batches.add(first, frame('b'))
   batches.endPublish()
   t.equal(second.chunk().payload().toString(), 'ab')
   t.equal(first.chunk().payload().toString(), 'a')
-  t.equal(plain.empty.count, 0)
+  t.equal(empty.count, 0)
 })
 
 t.test('the memo of a publish ends with it', async t => {
   const batches = new Batches()
+  const { empty } = new Plain()
   const event = frame('a')
-  const before = batches.add(plain.empty, event)
+  const before = batches.add(empty, event)
   const behind = batches.add(before, frame('b'))
   batches.endPublish()
-  t.equal(plain.empty.next, null)
+  t.equal(empty.next, null)
   t.equal(before.next, null)
-  t.not(batches.add(plain.empty, event), before)
+  t.not(batches.add(empty, event), before)
   t.not(batches.add(before, frame('b')), behind)
 })
 
@@ -64,7 +65,8 @@ t.test('the bytes of a list are those of its events in order, joined once, howev
   t.comment(`seed ${random.seed}`)
   for (let run = 0; run < 200; run++) {
     const batches = new Batches()
-    let list = plain.empty
+    const { empty } = new Plain()
+    let list = empty
     let expected = ''
     for (let n = 1 + random.below(20); n > 0; n--) {
       const text = random.pick(['a', 'ä', '€', '𝄞', 'data: x\n\n', 'x'.repeat(5000)]) + n
@@ -82,12 +84,13 @@ t.test('the bytes of a list are those of its events in order, joined once, howev
 
 t.test('a list takes events up to one write, or a single larger one', async t => {
   const batches = new Batches()
+  const { empty } = new Plain()
   const large = frame('x'.repeat(MAX_WRITE + 1))
-  t.ok(plain.empty.admits(large))
-  const single = batches.add(plain.empty, large)
+  t.ok(empty.admits(large))
+  const single = batches.add(empty, large)
   batches.endPublish()
   t.notOk(single.admits(frame('x')))
-  const some = batches.add(plain.empty, frame('x'.repeat(1000)))
+  const some = batches.add(empty, frame('x'.repeat(1000)))
   t.ok(some.admits(frame('x'.repeat(MAX_WRITE - 1000))))
   t.notOk(some.admits(frame('x'.repeat(MAX_WRITE - 999))))
 })
