@@ -1,5 +1,19 @@
 // What waits for clients, shared by all that wait for the same. It must not know of clients or sockets.
-import { Chunk, MAX_WRITE } from './wire.js'
+import { Chunk, MAX_WRITE, withId } from './wire.js'
+
+/** Where an event stands in the hub's order, and what it says there. */
+export interface Place {
+  readonly position: number
+  /** `null` where there is none to resume from: it is not kept, or not of the order. */
+  readonly id: string | null
+  /** The newest id before it. */
+  readonly before: string
+  /** What it says the newest of, by channel, name and key; `null` where it has no key. */
+  readonly states: readonly string[] | null
+}
+
+/** Of what is not in the order: for one client alone, or from the hub itself. */
+const NOWHERE: Place = { position: 0, id: null, before: '', states: null }
 
 /** An event on its way to sockets: its text, and its bytes once the first client needs them. */
 export class Frame {
@@ -7,15 +21,24 @@ export class Frame {
   readonly size: number
   /** Whether it may be compressed together with others; else what it holds is nobody's to guess from its length. */
   readonly compress: boolean
+  readonly place: Place
   /** What encodings have made of it. */
   encoded: Map<object, Chunk> | null = null
   #text: string | null
   #chunk: Chunk | null = null
 
-  constructor (text: string, size: number, compress = false) {
+  constructor (text: string, size: number, compress = false, place = NOWHERE) {
     this.#text = text
     this.size = size
     this.compress = compress
+    this.place = place
+  }
+
+  /** The same for one client that must not be told this id. */
+  withId (id: string): Frame {
+    if (id === this.place.id) return this
+    const text = withId(this.chunk().payload().toString(), this.place.id!, id === '' ? null : id)
+    return new Frame(text, Buffer.byteLength(text), this.compress, this.place)
   }
 
   chunk (): Chunk {

@@ -7,6 +7,7 @@ export class Counters {
   delivered = 0
   replayed = 0
   dropped = 0
+  conflated = 0
   slowDisconnects = 0
   bytesWritten = 0
 }

@@ -4,7 +4,9 @@ import type { TSchema } from '@sinclair/typebox'
 import { TypeCompiler, type TypeCheck } from '@sinclair/typebox/compiler'
 import type { SSEEventSchemas } from '../types/index.js'
 import { declared } from './declared.js'
+import { keyPropertyOf } from './keyed.js'
 import { SSE_ERR_INVALID_DATA, SSE_ERR_INVALID_OPTION, SSE_ERR_UNKNOWN_EVENT } from './errors.js'
+import { flawOf } from './names.js'
 
 export type Serializer = (data: unknown, event: string) => string
 
@@ -45,6 +47,20 @@ export class DataFormat {
     if (text instanceof Promise) text.catch(() => {})
     if (typeof text !== 'string') throw new SSE_ERR_INVALID_DATA(`The data of event "${event}" can't be serialised`)
     return text
+  }
+
+  /**
+   * The key that an event's data has, where its schema names it; `''` where it names none.
+   * @throws SSE_ERR_INVALID_DATA where it has no usable one
+   */
+  keyOf (event: string, data: unknown): string {
+    const property = this.#checks === null ? undefined : keyPropertyOf(this.#checkOf(event)!.Schema())
+    if (property === undefined) return ''
+    const key = (data as Record<string, unknown> | null)?.[property]
+    const text = typeof key === 'number' ? String(key) : key
+    const flaw = flawOf(text)
+    if (flaw !== '') throw new SSE_ERR_INVALID_DATA(`The data of event "${event}" has no key at "/${property}": it ${flaw}`)
+    return text as string
   }
 
   #check (check: TypeCheck<TSchema>, event: string, data: unknown): void {

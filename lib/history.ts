@@ -1,12 +1,18 @@
 // What is kept of the past, per target (a channel, the broadcasts, a client id), for replays. It must not know of
 // clients or of the broker. Every event has a position: a number that grows in the order of delivery.
+//
+// An event with a key says a state: of each event name and key the newest is kept, and one that removes its key is kept for
+// those who knew the state. What a newer one has taken the place of is no loss.
+import { Line } from './line.js'
 
 /** What one kept event takes beside its strings: its record, the strings' heads. */
 const EVENT_OVERHEAD = 240
 /** What an event's place in a target's list takes, there and in the event. */
 const PLACE_OVERHEAD = 32
+/** What finding an event by its key takes, a target. */
+const KEY_OVERHEAD = 100
 /** What one target takes, its name aside. */
-const TARGET_OVERHEAD = 320
+const TARGET_OVERHEAD = 400
 /** Filled targets of which nothing is kept: so many are known to be empty. */
 const MAX_EMPTY = 10_000
 
@@ -17,6 +23,12 @@ export interface KeptEvent {
   readonly except: string
   /** Whether it may be compressed together with others. */
   readonly compress: boolean
+  /** Whose state it says; `''` for none. */
+  readonly key: string
+  /** Whether that state is to be forgotten. */
+  readonly remove: boolean
+  /** Whether its data is text as it was given. */
+  readonly raw: boolean
   /** Its text on the wire. */
   readonly text: string
   /** Bytes of `text` in UTF-8. */
@@ -34,20 +46,51 @@ interface Entry extends KeptEvent {
   newer: Entry | null
 }
 
-/** A target's events, oldest first, in `entries` from `start` on. */
-interface Kept {
+/** What is kept of a target. */
+class Kept {
   readonly target: string
-  readonly entries: Array<Entry | undefined>
-  start: number
-  /** Position of the newest event that is not kept any more, and the tick at which it went. */
+  /** Position up to which nothing is known, and since which tick. */
   floor: number
   trimmedAt: number
   /** What was before is put in, as far as it is known elsewhere. */
-  filled: boolean
+  filled = false
+  /** The tick at which an event last took the place of another one. */
+  supersededAt = 0
+  readonly events = new Line<Entry>()
+  /** Made on first use, as most targets have none: those with a key, those that remove one, and each key's newest. */
+  states: Line<Entry> | null = null
+  removals: Line<Entry> | null = null
+  newest: Map<string, Entry> | null = null
+
+  constructor (target: string, floor: number, trimmedAt: number) {
+    this.target = target
+    this.floor = floor
+    this.trimmedAt = trimmedAt
+  }
+
+  get count (): number {
+    return this.events.count + (this.states?.count ?? 0) + (this.removals?.count ?? 0)
+  }
+
+  /** The line that an event belongs in. */
+  lineOf ({ key, remove }: KeptEvent): Line<Entry> {
+    if (key === '') return this.events
+    this.states ??= new Line()
+    this.removals ??= new Line()
+    return remove ? this.removals : this.states
+  }
+
+  /** All that is kept; those who never knew a state need not be told that it is gone. */
+  lines (fresh: boolean): Array<Line<Entry>> {
+    const lines = [this.events]
+    if (this.states !== null) lines.push(this.states)
+    if (this.removals !== null && !fresh) lines.push(this.removals)
+    return lines
+  }
 }
 
 export interface HistoryLimits {
-  /** Events per target. */
+  /** Events per target; of those with a key, keys. */
   readonly size: number
   /** Milliseconds. */
   readonly maxAge: number
@@ -76,7 +119,7 @@ export class History {
     this.#limits = limits
   }
 
-  /** Events kept. */
+  /** Events kept, those aside that only remove a state. */
   get count (): number {
     return this.#count
   }
@@ -104,32 +147,33 @@ export class History {
       return
     }
     const kept = targets.map(target => this.#of(target))
-    const entry: Entry = {
-      position: event.position,
-      name: event.name,
-      except: event.except,
-      compress: event.compress,
-      text: event.text,
-      size: event.size,
-      targets: kept,
-      time: maxAge === Infinity ? 0 : performance.now(),
-      cost: costOf(event, kept.length),
-      holders: targets.length,
-      older: this.#newest,
-      newer: null
-    }
+    const entry = entryOf(event, kept, maxAge === Infinity ? 0 : performance.now())
+    entry.older = this.#newest
     if (this.#newest === null) this.#oldest = entry
     else this.#newest.newer = entry
     this.#newest = entry
-    this.#count++
-    this.#bytes += entry.cost
+    this.#countIn(entry)
     for (const list of kept) {
-      list.entries.push(entry)
+      if (entry.key !== '') this.#supersede(list, entry)
+      const line = list.lineOf(entry)
+      line.push(entry)
       this.#empty.delete(list)
-      if (list.entries.length - list.start > size) this.#trim(list)
+      if (line.count > size) this.#trim(list, line)
     }
     this.#bound()
     if (maxAge !== Infinity) this.expire()
+  }
+
+  /** An event takes the place of what said its key's state before. */
+  #supersede (kept: Kept, entry: Entry): void {
+    kept.newest ??= new Map()
+    const state = stateOf(entry)
+    const before = kept.newest.get(state)
+    kept.newest.set(state, entry)
+    if (before === undefined) return
+    kept.lineOf(before).remove(before)
+    kept.supersededAt = ++this.#tick
+    if (--before.holders === 0) this.#unlink(before)
   }
 
   /**
@@ -139,49 +183,65 @@ export class History {
    * @param known the position up to which that is all there is
    */
   fill (target: string, events: ReadonlyArray<KeptEvent & { readonly age: number }>, floor: number, known: number): void {
-    // Behind its floor everything is kept. What went from there since the other side was asked would be a hole.
-    if ((this.#targets.get(target)?.floor ?? this.#forgottenFloor) > known) return
+    // Behind its floors everything is kept. What went from there since the other side was asked would be a hole.
+    const before = this.#targets.get(target)
+    if ((before === undefined ? this.#forgottenFloor : floorOf(before)) > known) return
     const kept = this.#of(target)
-    const older = events.filter(({ position }) => position <= kept.floor)
-    const room = Math.max(0, this.#limits.size - (kept.entries.length - kept.start))
-    const entries: Entry[] = older.slice(Math.max(0, older.length - room)).map(event => ({
-      position: event.position,
-      name: event.name,
-      except: event.except,
-      compress: event.compress,
-      text: event.text,
-      size: event.size,
-      targets: [kept],
-      time: performance.now() - event.age,
-      cost: costOf(event, 1),
-      holders: 1,
-      older: null,
-      newer: null
-    }))
-    // The oldest of all from now on: they are what goes first.
-    for (const entry of entries.toReversed()) {
-      entry.newer = this.#oldest
-      if (this.#oldest === null) this.#newest = entry
-      else this.#oldest.older = entry
-      this.#oldest = entry
-      this.#count++
-      this.#bytes += entry.cost
+    const older = this.#olderOf(kept, events)
+    for (const line of kept.lines(false)) {
+      const entries = older.get(line) ?? []
+      const fitting = entries.slice(0, Math.max(0, this.#limits.size - line.count))
+      line.floor = entries[fitting.length]?.position ?? 0
+      line.trimmedAt = ++this.#tick
+      line.unshift(fitting.toReversed())
+      for (const entry of fitting) {
+        this.#putFirst(entry)
+        if (entry.key !== '') (kept.newest ??= new Map()).set(stateOf(entry), entry)
+      }
     }
-    kept.entries.splice(0, kept.start, ...entries)
-    kept.start = 0
-    kept.floor = entries.length < older.length ? older[older.length - entries.length - 1]!.position : Math.min(floor, kept.floor)
+    kept.floor = Math.min(floor, kept.floor)
     kept.trimmedAt = this.#filledAt = ++this.#tick
     kept.filled = true
-    if (kept.entries.length === 0) this.#empty.add(kept)
+    if (kept.count === 0) this.#empty.add(kept)
     if (this.#empty.size > MAX_EMPTY) this.#forget(this.#empty.values().next().value!)
     this.#bound()
+  }
+
+  /** Those of some events that a target lacks, by their lines, newest first. */
+  #olderOf (kept: Kept, events: ReadonlyArray<KeptEvent & { readonly age: number }>): Map<Line<Entry>, Entry[]> {
+    const now = performance.now()
+    const older = new Map<Line<Entry>, Entry[]>()
+    const states = new Set(kept.newest?.keys())
+    for (const event of events.toReversed()) {
+      const line = kept.lineOf(event)
+      if (event.position > Math.max(kept.floor, line.floor)) continue
+      if (event.key !== '') {
+        const state = stateOf(event)
+        if (states.has(state)) continue
+        states.add(state)
+      }
+      const entries = older.get(line)
+      const entry = entryOf(event, [kept], now - event.age)
+      if (entries === undefined) older.set(line, [entry])
+      else entries.push(entry)
+    }
+    return older
+  }
+
+  /** The oldest of all from now on: it is what goes first. */
+  #putFirst (entry: Entry): void {
+    entry.newer = this.#oldest
+    if (this.#oldest === null) this.#newest = entry
+    else this.#oldest.older = entry
+    this.#oldest = entry
+    this.#countIn(entry)
   }
 
   /** Those of some targets that were not filled, and of which something after a position may be known elsewhere. */
   unfilled (targets: readonly string[], after: number): string[] {
     return targets.filter(target => {
       const kept = this.#targets.get(target)
-      return kept === undefined ? this.#forgottenFloor > after : !kept.filled && kept.floor > after
+      return kept === undefined ? this.#forgottenFloor > after : !kept.filled && floorOf(kept) > after
     })
   }
 
@@ -207,7 +267,9 @@ export class History {
     for (const target of targets) {
       const kept = this.#targets.get(target)
       if (kept === undefined || !kept.filled) continue
-      for (let entry = kept.entries[kept.start]; entry !== undefined && entry.time < before; entry = kept.entries[kept.start]) this.#trim(kept)
+      for (const line of kept.lines(false)) {
+        while (line.oldest !== undefined && line.oldest.time < before) this.#trim(kept, line)
+      }
     }
   }
 
@@ -218,26 +280,47 @@ export class History {
   lost (targets: readonly string[], after: number, since: number): boolean {
     for (const target of targets) {
       const kept = this.#targets.get(target)
-      const floor = kept === undefined ? this.#forgottenFloor : kept.floor
-      const trimmedAt = kept === undefined ? this.#forgottenAt : kept.trimmedAt
-      if (floor > after && trimmedAt > since) return true
+      if (kept === undefined) {
+        if (this.#forgottenFloor > after && this.#forgottenAt > since) return true
+        continue
+      }
+      if (kept.floor > after && kept.trimmedAt > since) return true
+      for (const { floor, trimmedAt } of kept.lines(false)) if (floor > after && trimmedAt > since) return true
     }
     return false
   }
 
-  /** Whether anything is kept for a target after a position, up to another one. */
-  has (target: string, after: number, to: number): boolean {
-    const kept = this.#targets.get(target)
-    const entry = kept?.entries[indexAfter(kept, after)]
-    return entry !== undefined && entry.position <= to
+  /** Whether an event of these targets has taken the place of another one after a tick. */
+  superseded (targets: readonly string[], since: number): boolean {
+    return targets.some(target => (this.#targets.get(target)?.supersededAt ?? 0) > since)
+  }
+
+  /** Whether one of these targets has states. */
+  hasStates (targets: readonly string[]): boolean {
+    return targets.some(target => (this.#targets.get(target)?.newest?.size ?? 0) > 0)
+  }
+
+  /** The states that a target's events of a name say, oldest first. */
+  * states (target: string, name: string): Generator<KeptEvent, void> {
+    const line = this.#targets.get(target)?.states
+    if (line == null) return
+    let at = line.indexAfter(0)
+    for (let entry = line.at(at); entry !== undefined; entry = line.at(++at)) if (entry.name === name) yield entry
+  }
+
+  /**
+   * Whether anything is kept for a target after a position, up to another one.
+   * @param fresh without what only removes a state, for one who never knew it
+   */
+  has (target: string, after: number, to: number, fresh = false): boolean {
+    return this.first([target], after, to, fresh) !== 0
   }
 
   /** Position of the first event of these targets after a position, up to another one; 0 where there is none. */
-  first (targets: readonly string[], after: number, to: number): number {
+  first (targets: readonly string[], after: number, to: number, fresh = false): number {
     let first = 0
-    for (const target of targets) {
-      const kept = this.#targets.get(target)
-      const entry = kept?.entries[indexAfter(kept, after)]
+    for (const line of this.#lines(targets, fresh)) {
+      const entry = line.at(line.indexAfter(after))
       if (entry !== undefined && entry.position <= to && (first === 0 || entry.position < first)) first = entry.position
     }
     return first
@@ -246,33 +329,38 @@ export class History {
   /**
    * The events of these targets after a position, up to another one, in order; an event in several of them once.
    */
-  * range (targets: readonly string[], after: number, to: number): Generator<KeptEvent, void> {
-    const lists: Array<{ entries: ReadonlyArray<Entry | undefined>, at: number }> = []
-    for (const target of targets) {
-      const kept = this.#targets.get(target)
-      if (kept !== undefined) lists.push({ entries: kept.entries, at: indexAfter(kept, after) })
-    }
+  * range (targets: readonly string[], after: number, to: number, fresh = false): Generator<KeptEvent, void> {
+    const ways = this.#lines(targets, fresh).map(line => ({ line, at: line.indexAfter(after) }))
     for (;;) {
       let next: Entry | undefined
-      for (const list of lists) {
-        const entry = list.entries[list.at]
+      for (const { line, at } of ways) {
+        const entry = line.at(at)
         if (entry !== undefined && (next === undefined || entry.position < next.position)) next = entry
       }
       if (next === undefined || next.position > to) return
       // What `fill` put in is one entry a target.
-      for (const list of lists) if (list.entries[list.at]?.position === next.position) list.at++
+      for (const way of ways) if (way.line.at(way.at)?.position === next.position) way.at++
       yield next
     }
+  }
+
+  #lines (targets: readonly string[], fresh: boolean): Array<Line<Entry>> {
+    return targets.flatMap(target => this.#targets.get(target)?.lines(fresh) ?? [])
   }
 
   #of (target: string): Kept {
     let kept = this.#targets.get(target)
     if (kept === undefined) {
-      kept = { target, entries: [], start: 0, floor: this.#forgottenFloor, trimmedAt: this.#forgottenAt, filled: false }
+      kept = new Kept(target, this.#forgottenFloor, this.#forgottenAt)
       this.#targets.set(target, kept)
       this.#bytes += TARGET_OVERHEAD + stringBytes(target)
     }
     return kept
+  }
+
+  #countIn (entry: Entry): void {
+    if (!entry.remove) this.#count++
+    this.#bytes += entry.cost
   }
 
   #bound (): void {
@@ -281,21 +369,21 @@ export class History {
 
   /** Lets go of the oldest event of all. */
   #evict (entry: Entry): void {
-    for (const kept of entry.targets) if (kept.entries[kept.start] === entry) this.#trim(kept)
+    for (const kept of entry.targets) {
+      const line = kept.lineOf(entry)
+      if (line.oldest === entry) this.#trim(kept, line)
+    }
   }
 
-  /** Lets go of a target's oldest event, and of the target with its last one. */
-  #trim (kept: Kept): void {
-    const entry = kept.entries[kept.start]!
-    kept.entries[kept.start++] = undefined
-    kept.floor = entry.position
-    kept.trimmedAt = ++this.#tick
+  /** Lets go of the oldest event of a target's line, and of the target with its last one. */
+  #trim (kept: Kept, line: Line<Entry>): void {
+    const entry = line.oldest!
+    line.shift()
+    line.floor = entry.position
+    line.trimmedAt = ++this.#tick
+    if (entry.key !== '') kept.newest!.delete(stateOf(entry))
     if (--entry.holders === 0) this.#unlink(entry)
-    if (kept.start === kept.entries.length) this.#forget(kept)
-    else if (kept.start >= 32 && kept.start * 2 >= kept.entries.length) {
-      kept.entries.splice(0, kept.start)
-      kept.start = 0
-    }
+    if (kept.count === 0) this.#forget(kept)
   }
 
   /** Lets go of a target of which nothing is kept. */
@@ -303,8 +391,8 @@ export class History {
     this.#targets.delete(kept.target)
     this.#empty.delete(kept)
     this.#bytes -= TARGET_OVERHEAD + stringBytes(kept.target)
-    this.#forgottenFloor = Math.max(this.#forgottenFloor, kept.floor)
-    this.#forgottenAt = kept.trimmedAt
+    this.#forgottenFloor = Math.max(this.#forgottenFloor, floorOf(kept))
+    this.#forgottenAt = Math.max(kept.trimmedAt, ...kept.lines(false).map(({ trimmedAt }) => trimmedAt))
   }
 
   #unlink (entry: Entry): void {
@@ -312,27 +400,45 @@ export class History {
     else entry.older.newer = entry.newer
     if (entry.newer === null) this.#newest = entry.older
     else entry.newer.older = entry.older
-    this.#count--
+    if (!entry.remove) this.#count--
     this.#bytes -= entry.cost
   }
 }
 
-/** Where the first entry after a position is, or would be. */
-function indexAfter (kept: Kept, after: number): number {
-  const { entries } = kept
-  let low = kept.start
-  let high = entries.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if (entries[middle]!.position > after) high = middle
-    else low = middle + 1
+function entryOf (event: KeptEvent, targets: readonly Kept[], time: number): Entry {
+  return {
+    position: event.position,
+    name: event.name,
+    except: event.except,
+    compress: event.compress,
+    key: event.key,
+    remove: event.remove,
+    raw: event.raw,
+    text: event.text,
+    size: event.size,
+    targets,
+    time,
+    cost: costOf(event, targets.length),
+    holders: targets.length,
+    older: null,
+    newer: null
   }
-  return low
+}
+
+/** Which state an event says: names hold no line break. */
+function stateOf ({ name, key }: KeptEvent): string {
+  return `${name}\n${key}`
+}
+
+/** Position of the newest event of a target that is not kept any more, or of which nothing is known. */
+function floorOf (kept: Kept): number {
+  return Math.max(kept.floor, ...kept.lines(false).map(({ floor }) => floor))
 }
 
 function costOf (event: KeptEvent, places: number): number {
   const text = event.text.length === event.size ? event.size : 2 * event.text.length
-  return text + stringBytes(event.name) + stringBytes(event.except) + EVENT_OVERHEAD + PLACE_OVERHEAD * places
+  const state = event.key === '' ? 0 : KEY_OVERHEAD + stringBytes(event.key) + stringBytes(event.name)
+  return text + stringBytes(event.name) + stringBytes(event.except) + stringBytes(event.key) + EVENT_OVERHEAD + (PLACE_OVERHEAD + state) * places
 }
 
 /** What V8 keeps of a string, at most: one byte a character where all are Latin-1, else two. */

@@ -4,10 +4,10 @@ import { EventEmitter } from 'node:events'
 import type { FastifyBaseLogger } from 'fastify'
 import type {
   Broker, BrokerEvent, BrokerPlaceAhead, SSEConnectOptions, SSEDisconnectReason, SSEHub, SSEHubEvents, SSEMetadata, SSEPresence, SSEPublishOptions,
-  SSEStats
+  SSEState, SSEStats
 } from '../types/index.js'
 import { Admission } from './admission.js'
-import { Batches, Frame } from './batch.js'
+import { Batches, Frame, type Place } from './batch.js'
 import { Client, type ClientHost } from './client.js'
 import { randomId } from './client-id.js'
 import { Compression, type CompressionSettings } from './compression.js'
@@ -22,11 +22,11 @@ import { checkChannel, checkChannels, checkClientId, checkEventName } from './na
 import { checkConnectOptions, compressionOf, USUAL_RETRY, type HubOptions } from './options.js'
 import { formatGap, type Opening } from './outbox.js'
 import { Past } from './past.js'
-import { Publisher, type Published } from './publisher.js'
+import { Publisher, unavailable, type Published } from './publisher.js'
 import { BROADCAST, clientTarget, idOf, Registry } from './registry.js'
 import { Replays } from './replay.js'
 import { Scheduler } from './scheduler.js'
-import { Chunk, formatComment, formatEvent, formatRetry } from './wire.js'
+import { Chunk, formatComment, formatEvent, formatRetry, readEvent } from './wire.js'
 
 export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHost {
   readonly batches = new Batches()
@@ -58,8 +58,9 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   /** What the clients are called towards the other instances. */
   readonly #keys = new Map<Client, string>()
   #keyCount = 0
-  /** Position of the newest event. */
+  /** Position of the newest event, and the newest id. */
   #position = 0
+  #newestId = ''
   /** What a publish leaves to be done behind it: writes, and what may run code of the application's. */
   #overfull: Client[] = []
   #tooSlow: Client[] = []
@@ -84,7 +85,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     this.#publisher = new Publisher(this.#broker, this.#data, options.maxEventBytes, this.scheduler, targets => this.#kept(targets), log)
     this.#history = new History({ size: options.historySize, maxAge: options.historyMaxAge, maxBytes: options.historyMaxBytes })
     this.#past = new Past(this.#broker, this.#history)
-    this.replays = new Replays(this.#history, options.historyMaxBytes)
+    this.replays = new Replays(this.#history, options.historyMaxBytes, options.maxBufferedBytes)
     this.#plainBeat = this.#formatBeat(null)
     this.#heartbeat = new Heartbeat({
       watched: () => this.#watched(),
@@ -110,6 +111,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
       historyMaxAge: this.options.historyMaxAge,
       log: this.#log
     })
+    this.#newestId = this.#head('')
   }
 
   startHeartbeat (): void {
@@ -175,14 +177,16 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   // application's runs before every client has it in line, and nobody is written to, so that what this turn and the next
   // ones bring goes into the same write.
   #deliver (event: BrokerEvent, position: number, id: string | null): number {
-    const { targets, kept, name, except, compress } = event
+    const { targets, kept, name, except, compress, key, remove, raw } = event
     const text = formatEvent(id, name, event.data, event.retry)
     const size = Buffer.byteLength(text)
     this.#position = position
     this.counters.published++
-    if (id !== null && kept.length > 0) this.#history.add({ position, name, except, compress, text, size }, kept)
+    if (id !== null && kept.length > 0) this.#history.add({ position, name, except, compress, key, remove, raw, text, size }, kept)
     let recipients = 0
-    const frame = new Frame(text, size, compress)
+    const place: Place = { position, id, before: this.#newestId, states: key === '' ? null : targets.map(target => `${target}\n${name}\n${key}`) }
+    if (id !== null) this.#newestId = id
+    const frame = new Frame(text, size, compress, place)
     for (const target of targets) {
       for (const client of this.#registry.at(target)) {
         // One that is in two of the channels has it already: a mark on the client is cheaper than a set of those who do.
@@ -225,6 +229,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   /** Events are lost for this instance: nothing before the position is known here, and every client is told. */
   #skipTo (position: number): void {
     this.#position = position
+    this.#newestId = this.#head('')
     this.#history.skipTo(position)
     this.#past.beginAt(position)
     // In line, so that each is told behind all that it is given of what was before.
@@ -266,19 +271,23 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   }
 
   heartbeat (told: string): { chunk: Chunk, head: string } {
-    let head
-    try {
-      head = this.#broker.head()
-      this.#headFails = false
-    } catch (error) {
-      // For its broker's fault alone a client is not cut: all idle ones would be.
-      if (!this.#headFails) this.#log.error({ err: error }, 'the broker could not tell its newest event')
-      this.#headFails = true
-      return { chunk: this.#plainBeat, head: told }
-    }
+    const head = this.#head(told)
     if (told === head) return { chunk: this.#plainBeat, head }
     if (this.#headBeat?.head !== head) this.#headBeat = { chunk: this.#formatBeat(head), head }
     return this.#headBeat
+  }
+
+  /** The broker's newest id. For its fault alone a client is not cut: all idle ones would be. */
+  #head (otherwise: string): string {
+    try {
+      const head = this.#broker.head()
+      this.#headFails = false
+      return head
+    } catch (error) {
+      if (!this.#headFails) this.#log.error({ err: error }, 'the broker could not tell its newest event')
+      this.#headFails = true
+      return otherwise
+    }
   }
 
   #formatBeat (id: string | null): Chunk {
@@ -319,7 +328,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
       head: this.#broker.head(),
       resumes: false,
       replays,
-      replay: replays || place !== -1 ? { targets, names, clientId: id, encoding, end: this.#position, cursor: 0, told: -1 } : null
+      replay: replays || place !== -1 ? { targets, names, clientId: id, encoding, fresh: true, end: this.#position, cursor: 0, told: -1 } : null
     }
     const client = new Client(this, { id, stable, metadata: checked.metadata, lastEventId, names, broadcast, opening, encoding })
     this.#beginReplay(client, opening, place)
@@ -340,6 +349,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     if (replay === null) return
     const from = (position: number): Promise<void> | null => {
       opening.resumes = position >= 0
+      replay.fresh = position < 0
       replay.cursor = Math.max(position, 0)
       return this.#past.complete(replay.targets, replay.cursor)
     }
@@ -542,6 +552,24 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
 
   // What the application may ask.
 
+  async state (channel: string | null, event: string): Promise<SSEState[]> {
+    if (channel !== null) checkChannel(channel)
+    checkEventName(event)
+    this.#data.checkKnown(event)
+    const target = channel ?? BROADCAST
+    try {
+      await this.#past.complete([target], 0)
+    } catch (error) {
+      throw unavailable(error)
+    }
+    this.#history.expire()
+    this.#history.expireOf([target])
+    return Array.from(this.#history.states(target, event), ({ key, raw, text }) => {
+      const { data, id } = readEvent(text)
+      return { key, data: raw ? data : parsed(data), id } as SSEState
+    })
+  }
+
   client (id: string): Client | undefined {
     const [client] = this.#registry.withId(id)
     return client
@@ -593,5 +621,14 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
       uptime: performance.now() - this.#startedAt,
       broker: this.#broker.stats?.() ?? null
     }
+  }
+}
+
+/** What a serializer of the application's wrote may be something else than JSON. */
+function parsed (data: string): unknown {
+  try {
+    return JSON.parse(data)
+  } catch {
+    return data
   }
 }

@@ -4,12 +4,14 @@ import fp from 'fastify-plugin'
 import type { SSEPluginOptions } from '../types/index.js'
 import * as errors from './errors.js'
 import { Hub } from './hub.js'
+import { keyed } from './keyed.js'
 import { hubOptions } from './options.js'
 import { sse as replySse } from './reply.js'
 import { kClient, release } from './takeover.js'
 
 export type * from '../types/index.js'
 export * from './errors.js'
+export { keyed } from './keyed.js'
 
 async function register (fastify: FastifyInstance, options: SSEPluginOptions): Promise<void> {
   const hub = new Hub(hubOptions(options), fastify.log.child({ plugin: 'fastify-sse-hub' }))
@@ -29,7 +31,7 @@ async function register (fastify: FastifyInstance, options: SSEPluginOptions): P
   fastify.addHook('preClose', () => hub.close())
 }
 
-const plugin = Object.assign(fp(register, { name: 'fastify-sse-hub', fastify: '5.x' }), errors)
+const plugin = Object.assign(fp(register, { name: 'fastify-sse-hub', fastify: '5.x' }), errors, { keyed })
 
 export default plugin
 // What `require('fastify-sse-hub')` gives.

@@ -81,6 +81,8 @@ const PublishOptions = Type.Partial(Type.Object({
   except: Text,
   retry: Time,
   raw: Type.Boolean(),
+  key: Text,
+  remove: Type.Boolean(),
   idempotencyKey: Text,
   compress: Type.Boolean()
 }, Strict))

@@ -1,12 +1,13 @@
 // What waits for one client, in order, and how it gets to the client's stream, a write a visit. It must not know of
 // channels or of the broker.
-import { Frame, type Batch, type Batches } from './batch.js'
+import type { Batch, Batches, Frame } from './batch.js'
 import type { Counters } from './counters.js'
 import type { Encoding } from './encoding.js'
 import { GzipStream } from './gzip.js'
 import type { Replay, Replays } from './replay.js'
 import type { Scheduler, Visited } from './scheduler.js'
 import type { EventStream, StreamOwner } from './stream.js'
+import { Waiting } from './waiting.js'
 import { Chunk, formatEvent, formatRetry, MAX_WRITE } from './wire.js'
 
 /** What an outbox needs around it. */
@@ -44,7 +45,7 @@ export interface Opening {
 
 /** A `send()` that waits for the socket. */
 interface PendingSend {
-  /** How many bytes in line must have been taken. */
+  /** How many events must have left the line. */
   readonly mark: number
   readonly settle: (taken: boolean) => void
 }
@@ -75,10 +76,9 @@ export abstract class Outbox implements Visited, StreamOwner {
   /** Events that were dropped and that the client was not told of. */
   #lost = 0
   #batch: Batch
-  /** What waits behind a full batch. */
-  #side: Frame[] | null = null
-  #sideBytes = 0
-  /** Bytes that were ever put in line. */
+  /** What waits behind a full batch, or a state that can't be written now. */
+  #side: Waiting | null = null
+  /** Events that were ever put in line. */
   #enqueued = 0
   #sends: PendingSend[] | null = null
   #beatDue = false
@@ -121,7 +121,7 @@ export abstract class Outbox implements Visited, StreamOwner {
 
   /** Bytes that wait, in here and in the socket. */
   get bufferedBytes (): number {
-    return this.#inLine + this.#restBytes + this.#stream.buffered
+    return this.#batch.size + (this.#side?.size ?? 0) + this.#restBytes + this.#stream.buffered
   }
 
   /** Whether the other side is still there, as far as can be told. */
@@ -158,9 +158,9 @@ export abstract class Outbox implements Visited, StreamOwner {
     return this.#leftAt
   }
 
-  /** Bytes of events that wait for their turn. */
-  get #inLine (): number {
-    return this.#batch.size + this.#sideBytes
+  /** Events that have left the line. */
+  get #taken (): number {
+    return this.#enqueued - this.#batch.count - (this.#side?.places ?? 0)
   }
 
   get #restBytes (): number {
@@ -175,13 +175,12 @@ export abstract class Outbox implements Visited, StreamOwner {
    */
   push (frame: Frame): void {
     const { host } = this
-    this.#enqueued += frame.size
-    if (this.#side === null && this.#batch.admits(frame)) {
+    // Of states that a slow client waits for, only the newest count.
+    if (this.#side === null && (this.ready || frame.place.states === null) && this.#batch.admits(frame)) {
       this.#batch = host.batches.add(this.#batch, frame)
+      this.#enqueued++
     } else {
-      this.#side ??= []
-      this.#side.push(frame)
-      this.#sideBytes += frame.size
+      this.#pushAside(frame)
     }
     if (!this.ready) {
       // Only a client that can't be written to can be slow.
@@ -193,11 +192,18 @@ export abstract class Outbox implements Visited, StreamOwner {
     }
   }
 
+  #pushAside (frame: Frame): void {
+    this.#side ??= new Waiting()
+    const before = this.#side.places
+    this.host.counters.conflated += this.#side.push(frame)
+    this.#enqueued += this.#side.places - before
+  }
+
   /** Puts an event in line and resolves when the socket took it (true) or it never will (false). */
   pushAndWait (frame: Frame): Promise<boolean> {
     const taken = new Promise<boolean>(resolve => {
       this.#sends ??= []
-      this.#sends.push({ mark: this.#enqueued + frame.size, settle: resolve })
+      this.#sends.push({ mark: this.#enqueued + 1, settle: resolve })
     })
     // Where too much waits it may be dropped at once, and its promise must know.
     this.push(frame)
@@ -288,7 +294,6 @@ export abstract class Outbox implements Visited, StreamOwner {
     const sends = this.#sends
     this.#sends = this.#side = this.#rest = this.#replay = this.#opening = null
     this.#batch = this.#encoding.empty
-    this.#sideBytes = 0
     if (sends !== null) for (const { settle } of sends) settle(false)
     this.gone()
   }
@@ -411,15 +416,11 @@ export abstract class Outbox implements Visited, StreamOwner {
     return page.chunks.length === 1 ? this.#inPieces(page.chunks[0]!) : page.chunks
   }
 
-  #nextOfSide (side: Frame[]): Chunk {
-    let count = 0
-    let size = 0
-    while (count < side.length && (count === 0 || size + side[count]!.size <= MAX_WRITE)) size += side[count++]!.size
-    const frames = side.splice(0, count)
-    if (side.length === 0) this.#side = null
-    this.#sideBytes -= size
-    this.host.counters.delivered += count
-    return this.#encoding.join(frames, size)
+  #nextOfSide (side: Waiting): Chunk {
+    const frames = side.take(MAX_WRITE)
+    if (side.places === 0) this.#side = null
+    this.host.counters.delivered += frames.length
+    return this.#encoding.join(frames, frames.reduce((sum, { size }) => sum + size, 0))
   }
 
   #inPieces (chunk: Chunk): readonly Chunk[] {
@@ -440,21 +441,15 @@ export abstract class Outbox implements Visited, StreamOwner {
 
   /** Drops the oldest events until at most so many bytes wait; returns how many it dropped. */
   #dropOldest (limit: number): number {
-    const begin = this.#enqueued - this.#inLine
+    const begin = this.#taken
     let count = this.#batch.count
     this.#batch = this.#encoding.empty
     const side = this.#side
     if (side !== null) {
-      const excess = this.bufferedBytes - limit
-      let bytes = 0
-      let frames = 0
-      while (frames < side.length && bytes < excess) bytes += side[frames++]!.size
-      side.splice(0, frames)
-      if (side.length === 0) this.#side = null
-      this.#sideBytes -= bytes
-      count += frames
+      count += side.drop(this.bufferedBytes - limit)
+      if (side.places === 0) this.#side = null
     }
-    const end = this.#enqueued - this.#inLine
+    const end = this.#taken
     const sends = this.#sends
     if (sends !== null) {
       this.#sends = sends.filter(({ mark }) => mark <= begin || mark > end)
@@ -467,7 +462,7 @@ export abstract class Outbox implements Visited, StreamOwner {
   #settle (): void {
     const sends = this.#sends
     if (sends === null || this.#rest !== null) return
-    const taken = this.#enqueued - this.#inLine
+    const taken = this.#taken
     let count = 0
     while (count < sends.length && sends[count]!.mark <= taken) sends[count++]!.settle(true)
     if (count === sends.length) this.#sends = null

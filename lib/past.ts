@@ -72,7 +72,7 @@ export class Past {
     const least = performance.now() - this.#begunAt
     this.#history.fill(target, events.map(({ event, position, id, time }) => {
       const text = formatEvent(id, event.name, event.data, event.retry)
-      return { position, name: event.name, except: event.except, compress: event.compress, text, size: Buffer.byteLength(text), age: Math.max(now - time, position <= this.#begin ? least : 0) }
+      return { position, name: event.name, except: event.except, compress: event.compress, key: event.key, remove: event.remove, raw: event.raw, text, size: Buffer.byteLength(text), age: Math.max(now - time, position <= this.#begin ? least : 0) }
     }), floor, known)
   }
 }

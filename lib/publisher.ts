@@ -3,7 +3,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { Broker, BrokerEvent, SSEPublished, SSEPublishOptions } from '../types/index.js'
 import type { DataFormat } from './data.js'
-import { SSE_ERR_BROKER_UNAVAILABLE, SSE_ERR_CLOSED, SSE_ERR_EVENT_TOO_LARGE } from './errors.js'
+import { SSE_ERR_BROKER_UNAVAILABLE, SSE_ERR_CLOSED, SSE_ERR_EVENT_TOO_LARGE, SSE_ERR_INVALID_OPTION } from './errors.js'
 import { checkEventName } from './names.js'
 import { checkPublishOptions } from './options.js'
 import { idOf } from './registry.js'
@@ -52,12 +52,21 @@ export class Publisher {
       const checked = options === undefined ? {} : checkPublishOptions(options)
       const to = targets()
       const transient = checked.transient === true
+      const raw = checked.raw === true
+      const remove = checked.remove === true
+      // What is to be forgotten need not be said once more.
+      const text = remove && data === null ? this.#formatNothing(name) : this.format(name, data, raw)
+      const key = checked.key ?? this.#data.keyOf(name, data)
+      if (remove && key === '') throw new SSE_ERR_INVALID_OPTION('Option "remove" of a publish is invalid: there must be a key')
       const event: BrokerEvent = {
         targets: to,
         name,
-        data: this.format(name, data, checked.raw === true),
+        data: text,
         retry: checked.retry ?? -1,
         except: checked.except ?? '',
+        key,
+        remove,
+        raw,
         transient,
         // What is for one client is not put into one block with what others may have chosen.
         compress: checked.compress ?? idOf(to[0]!) === null,
@@ -86,6 +95,12 @@ export class Publisher {
   #refused (error: unknown): Promise<never> {
     this.#log.error({ err: error }, 'publishing failed')
     return handled(Promise.reject(error))
+  }
+
+  #formatNothing (name: string): string {
+    checkEventName(name)
+    this.#data.checkKnown(name)
+    return 'null'
   }
 
   /** @throws SSE_ERR_INVALID_EVENT_NAME, SSE_ERR_UNKNOWN_EVENT, SSE_ERR_INVALID_DATA, SSE_ERR_EVENT_TOO_LARGE */
@@ -117,7 +132,7 @@ function handled<Value> (promise: Promise<Value>): Promise<Value> {
   return promise
 }
 
-function unavailable (error: unknown): SSE_ERR_BROKER_UNAVAILABLE {
+export function unavailable (error: unknown): SSE_ERR_BROKER_UNAVAILABLE {
   if (error instanceof SSE_ERR_BROKER_UNAVAILABLE) return error
   // A failure that the broker did not foresee: nobody can say how far it got.
   return new SSE_ERR_BROKER_UNAVAILABLE(error instanceof Error ? error.message : String(error), true, { cause: error })

@@ -8,6 +8,8 @@ import { MAX_WRITE, type Chunk } from './wire.js'
 const BLOCK = 256
 /** Who begins inside a block is brought to its end by smaller ones, the first of which few others begin with. */
 const SMALL_BLOCK = 64
+/** How much the first page of a client may hold, where as much may wait for it four times over: all states in one write. */
+const FIRST_PAGE = 4 * MAX_WRITE
 const MAX_CACHE_BYTES = 16 * 1024 * 1024
 /** What a block takes in the cache beside its bytes and its key. */
 const BLOCK_OVERHEAD = 400
@@ -21,6 +23,8 @@ export interface Replay {
   /** Whose replay it is: an event may except it. */
   readonly clientId: string
   readonly encoding: Encoding
+  /** Whether it knows nothing of before: what only removes a state is not for it. */
+  fresh: boolean
   /** The last position: what came later reaches the client live. */
   end: number
   /** The position up to which it has everything. */
@@ -51,12 +55,15 @@ interface Block {
 export class Replays {
   readonly #history: History
   readonly #maxBytes: number
+  readonly #firstPage: number
   /** Blocks in the order of their last use. */
   readonly #blocks = new Map<string, Block>()
   #bytes = 0
 
-  constructor (history: History, historyMaxBytes: number) {
+  /** @param maxBufferedBytes what may wait for one client */
+  constructor (history: History, historyMaxBytes: number, maxBufferedBytes: number) {
     this.#history = history
+    this.#firstPage = Math.max(MAX_WRITE, Math.min(FIRST_PAGE, maxBufferedBytes / 4))
     this.#maxBytes = Math.min(MAX_CACHE_BYTES, historyMaxBytes / 4)
   }
 
@@ -75,11 +82,12 @@ export class Replays {
 
   /** Whether something that is kept is still ahead of it. */
   pending (replay: Replay): boolean {
-    return this.#history.first(replay.targets, replay.cursor, replay.end) !== 0
+    return this.#history.first(replay.targets, replay.cursor, replay.end, replay.fresh) !== 0
   }
 
   /** The next page; moves the cursor, at the end to `end`. */
   page (replay: Replay): Page {
+    const limit = replay.told === -1 ? this.#firstPage : MAX_WRITE
     replay.told = this.#history.tick
     const chunks: Chunk[] = []
     let count = 0
@@ -88,17 +96,19 @@ export class Replays {
     const targets = this.#ahead(replay).sort()
     const key = keyOf(targets, replay)
     while (replay.cursor < replay.end) {
-      const first = this.#history.first(targets, replay.cursor, replay.end)
+      const first = this.#history.first(targets, replay.cursor, replay.end, replay.fresh)
       if (first === 0) {
         replay.cursor = replay.end
         break
       }
       const begin = first - 1 - (first - 1) % BLOCK
       if (begin >= replay.cursor) replay.cursor = begin
-      const block = this.#block(replay, targets, key, blockEnd(replay.cursor))
+      // States are far apart, and few come twice at the same place.
+      const to = this.#history.hasStates(targets) ? replay.end : blockEnd(replay.cursor)
+      const block = this.#block(replay, targets, key, to)
       if (block.chunk !== null) {
         // Within a page the first block goes in whatever its size, so that every page gets on.
-        if (size > 0 && size + block.chunk.size > MAX_WRITE) break
+        if (size > 0 && size + block.chunk.size > limit) break
         chunks.push(block.chunk)
         size += block.chunk.size
         count += block.count
@@ -111,8 +121,8 @@ export class Replays {
   }
 
   /** The targets of which something is ahead of a replay. */
-  #ahead ({ targets, cursor, end }: Replay): string[] {
-    return targets.filter(target => this.#history.has(target, cursor, end))
+  #ahead ({ targets, cursor, end, fresh }: Replay): string[] {
+    return targets.filter(target => this.#history.has(target, cursor, end, fresh))
   }
 
   #block (replay: Replay, targets: readonly string[], key: string, to: number): Block {
@@ -123,7 +133,7 @@ export class Replays {
       this.#forget(blockKey, known)
       // One that the present cut off serves those who came with it. What history has let go
       // of since may have been in it, and what it was filled with is not.
-      if (known.end === end && known.tick >= this.#history.filledAt && !this.#history.lost(targets, replay.cursor, known.tick)) {
+      if (known.end === end && known.tick >= this.#history.filledAt && !this.#history.lost(targets, replay.cursor, known.tick) && !this.#history.superseded(targets, known.tick)) {
         this.#keep(blockKey, known)
         return known
       }
@@ -138,7 +148,7 @@ export class Replays {
     const events: KeptEvent[] = []
     let size = 0
     let personal = false
-    for (const event of this.#history.range(targets, replay.cursor, end)) {
+    for (const event of this.#history.range(targets, replay.cursor, end, replay.fresh)) {
       if (event.except !== '') personal = true
       if (!isFor(replay, event)) continue
       if (size > 0 && size + event.size > MAX_WRITE) {
@@ -175,8 +185,8 @@ function blockEnd (begin: number): number {
 }
 
 /** What two replays must have in common to share blocks. */
-function keyOf (targets: readonly string[], { names, encoding }: Replay): string {
-  return `${encoding.key}\n${targets.join('\n')}\n\n${names === null ? '\n' : [...names].sort().join('\n')}`
+function keyOf (targets: readonly string[], { names, encoding, fresh }: Replay): string {
+  return `${encoding.key}${fresh ? ' fresh' : ''}\n${targets.join('\n')}\n\n${names === null ? '\n' : [...names].sort().join('\n')}`
 }
 
 /** Whether a replay's client gets an event. */

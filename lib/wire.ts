@@ -10,8 +10,23 @@ const LINE_BREAK = /\r\n|\r|\n/
 
 /** One event. Without a line break in id and name, nothing in it can end a line early or start another event. */
 export function formatEvent (id: string | null, name: string, data: string, retry: number): string {
-  const end = id === null ? '\n' : `id: ${id}\n\n`
-  return `event: ${name}\n${retry < 0 ? '' : formatRetry(retry)}${formatData(data)}${end}`
+  return `event: ${name}\n${retry < 0 ? '' : formatRetry(retry)}${formatData(data)}${formatEnd(id)}`
+}
+
+function formatEnd (id: string | null): string {
+  return id === null ? '\n' : `id: ${id}\n\n`
+}
+
+/** The same event with another id. */
+export function withId (event: string, id: string, other: string | null): string {
+  return event.slice(0, -formatEnd(id).length) + formatEnd(other)
+}
+
+/** An event's data and id, as `formatEvent` wrote them, with LF for all line breaks. */
+export function readEvent (event: string): { data: string, id: string } {
+  const lines = event.split('\n')
+  const valueOf = (field: string): string[] => lines.filter(line => line.startsWith(field)).map(line => line.slice(field.length))
+  return { data: valueOf('data: ').join('\n'), id: valueOf('id: ')[0] ?? '' }
 }
 
 function formatData (data: string): string {

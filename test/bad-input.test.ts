@@ -212,7 +212,7 @@ t.test('bad publish options are refused and named, and nothing is sent', async t
   for (const options of [null, 'transient', 1, true, ['transient'], () => {}]) {
     await refuses(t, app.sse.send('x', 1, options as object), SSE_ERR_INVALID_OPTION, /must be an object/, `send ${shown(options)}`)
   }
-  await refuses(t, app.sse.send('x', 1, { unknown: 1 } as object), SSE_ERR_INVALID_OPTION, /transient, except, retry, raw, idempotencyKey/, 'it says what there is')
+  await refuses(t, app.sse.send('x', 1, { unknown: 1 } as object), SSE_ERR_INVALID_OPTION, /transient, except, retry, raw, key, remove, idempotencyKey, compress/, 'it says what there is')
   await refuses(t, stream!.client.send('x', 1, { transient: true } as object), SSE_ERR_INVALID_OPTION, /"transient"/, 'client.send')
   await refuses(t, stream!.client.send('x', 1, { raw: 1 } as object), SSE_ERR_INVALID_OPTION, /"raw"/, 'client.send')
   await refuses(t, stream!.client.send('x', 1, null as unknown as object), SSE_ERR_INVALID_OPTION, /must be an object/, 'client.send')

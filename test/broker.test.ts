@@ -6,6 +6,7 @@ import sse, {
 } from '../lib/index.js'
 import { AsyncBroker } from './support/async-broker.js'
 import { buildApp } from './support/app.js'
+import { brokerEvent } from './support/broker-sink.js'
 import { opener, received, receivedNames } from './support/open.js'
 
 /** Accepts everything but the events that a test makes it fail on. */
@@ -163,10 +164,10 @@ t.test('a broker sees an event as the hub made it', async t => {
   await app.sse.toChannels(['x', 'y', 'x'], 'c', undefined, { transient: true })
   await app.sse.toClient('alice', 'd', [])
   t.strictSame(events, [
-    { targets: [''], name: 'a', data: '{"n":1}', retry: -1, except: '', transient: false, kept: [''] },
-    { targets: ['room'], name: 'b', data: 'x', retry: 5, except: 'alice', transient: false, kept: ['room'] },
-    { targets: ['x', 'y'], name: 'c', data: 'null', retry: -1, except: '', transient: true, kept: [] },
-    { targets: ['\0alice'], name: 'd', data: '[]', retry: -1, except: '', transient: false, kept: ['\0alice'] }
+    brokerEvent({ targets: [''], name: 'a', data: '{"n":1}' }),
+    brokerEvent({ targets: ['room'], name: 'b', data: 'x', retry: 5, except: 'alice', raw: true }),
+    brokerEvent({ targets: ['x', 'y'], name: 'c', data: 'null', transient: true }),
+    brokerEvent({ targets: ['\0alice'], name: 'd', data: '[]', compress: false })
   ])
 })
 

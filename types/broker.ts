@@ -14,6 +14,12 @@ export interface BrokerEvent {
   readonly except: string
   /** Whether it may be compressed in one block with others. */
   readonly compress: boolean
+  /** Whose state it says, of those of its name on each of its targets; `''` where it says none. */
+  readonly key: string
+  /** With a key: that state is to be forgotten. */
+  readonly remove: boolean
+  /** Whether its data is text as it was given, not serialised. */
+  readonly raw: boolean
   /** Delivered live only: it needs no id, and nothing of it is kept. */
   readonly transient: boolean
   /** Those of its targets for which it is kept. */
@@ -38,7 +44,10 @@ export interface BrokerPastEvent {
 
 /** What a broker keeps of one target. */
 export interface BrokerPast {
-  /** Oldest first. Those beyond the hub's `historySize` are not kept. */
+  /**
+   * Oldest first. Of those with a key the newest of each event name and key, `historySize` of these; of the others
+   * `historySize`, and as many that only remove a state.
+   */
   readonly events: readonly BrokerPastEvent[]
   /** The position of the newest event of the target that is not among them and is lost; 0 where none is. */
   readonly floor: number
@@ -115,7 +124,7 @@ export interface BrokerSink {
   recipients (event: BrokerEvent): number
   /** A stream of another instance came to a channel, or left one. */
   presence (change: 'join' | 'leave', channel: string, member: BrokerMember, instance: string): void
-  /** Events to keep per target, and for how many milliseconds; `Infinity` for no limit. */
+  /** Events to keep per target, of those with a key so many keys, and for how many milliseconds; `Infinity` for no limit. */
   readonly historySize: number
   readonly historyMaxAge: number
   /** Where it may log. */

@@ -33,8 +33,12 @@ export type SSEEventData<Name extends SSEEventName> =
       : never
     : unknown
 
-/** What a publishing call takes as data: a string where `raw` is set, else what the event's schema says. */
-export type SSEInput<Name extends SSEEventName, Options> = Options extends { raw: true } ? string : SSEEventData<Name>
+/** What a publishing call takes as data: a string where `raw` is set, else what the event's schema says; `null` to remove a state. */
+export type SSEInput<Name extends SSEEventName, Options> =
+  (Options extends { raw: true } ? string : SSEEventData<Name>) | (Options extends { remove: true } ? null : never)
+
+/** The properties of an event's data that can be its key. See `keyed()`. */
+export type SSEKeyProperty<Data> = { [Property in keyof Data]-?: Data[Property] extends string | number ? Property : never }[keyof Data] & string
 
 /** What a route says of its client. */
 export type SSEMetadata = SSERegister extends { metadata: infer Metadata } ? Metadata : Record<string, unknown>
@@ -50,7 +54,7 @@ export interface SSEPluginOptions {
   heartbeatEvent?: string
   /** The `retry:` field at the start of each stream (WHATWG HTML 9.2.6). `null` leaves it out. Default 3000. */
   retry?: number | null
-  /** Events kept per channel; broadcasts count as one channel of their own. 0 keeps none. Default 50. */
+  /** Events kept per channel, and of those with a key so many keys; broadcasts count as one channel of their own. 0 keeps none. Default 50. */
   historySize?: number
   /** Events older than this are not replayed. Default: no limit. */
   historyMaxAge?: number
@@ -129,6 +133,13 @@ export interface SSEPublishOptions {
   retry?: number
   /** Data is a string and is sent as it is, e.g. an HTML fragment. Line breaks arrive as LF. */
   raw?: boolean
+  /**
+   * Whose state the event says, 1 to 256 characters: of each channel, event name and key history keeps the newest, and so
+   * does what waits for a client that reads too slowly. Default: what the event's schema names, see `keyed()`.
+   */
+  key?: string
+  /** With a key: the state is forgotten, and no new client gets it. The event is delivered, and its data may be `null`. */
+  remove?: boolean
   /** A retry of a publish with the same key is stored once and answered with the first one's result. */
   idempotencyKey?: string
   /**
@@ -234,6 +245,14 @@ export interface SSEPresence {
   readonly instance: string
 }
 
+/** A state of a channel. */
+export interface SSEState<Name extends SSEEventName = SSEEventName> {
+  readonly key: string
+  readonly data: SSEEventData<Name>
+  /** The id of the event that said it. The last one's is a place to resume from. */
+  readonly id: string
+}
+
 export interface SSEHubEvents {
   connect: [client: SSEClient]
   disconnect: [client: SSEClient, reason: SSEDisconnectReason]
@@ -259,6 +278,8 @@ export interface SSEStats {
   replayed: number
   /** Events dropped for slow clients since start. */
   dropped: number
+  /** Events since start that a slow client was not sent, since a newer one of their key took their place. */
+  conflated: number
   /** Clients disconnected because they read too slowly or not at all, since start. */
   slowDisconnects: number
   /** Bytes of event stream written to sockets since start, without the transfer coding. */
@@ -294,6 +315,13 @@ export interface SSEHub extends EventEmitter<SSEHubEvents> {
   /** Publishes to all connections of a client id. As `send`; also rejects with `SSE_ERR_INVALID_CLIENT_ID`. */
   toClient<Name extends SSEEventName, const Options extends SSEPublishOptions = SSEPublishOptions> (
     clientId: string, event: Name, data: SSEInput<Name, Options>, options?: Options): Promise<SSEPublished<Options>>
+  /**
+   * The present states of a channel, e.g. to render a page's first view: the newest event of each key, oldest first. `null`
+   * for what `send()` publishes. Data that the `serializer` did not write as JSON is given as its text.
+   * Rejects with `SSE_ERR_INVALID_CHANNEL`, `SSE_ERR_INVALID_EVENT_NAME`, `SSE_ERR_UNKNOWN_EVENT` or
+   * `SSE_ERR_BROKER_UNAVAILABLE`.
+   */
+  state<Name extends SSEEventName> (channel: string | null, event: Name): Promise<Array<SSEState<Name>>>
   /** A connection with this id; where several share it, the oldest. */
   client (id: string): SSEClient | undefined
   /** All clients, in the order in which they came. */

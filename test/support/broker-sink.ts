@@ -17,5 +17,5 @@ export function brokerSink (given: Partial<BrokerSink> = {}): BrokerSink {
 
 export function brokerEvent (given: Partial<BrokerEvent> = {}): BrokerEvent {
   const targets = given.targets ?? ['']
-  return { targets, name: 'n', data: '1', retry: -1, except: '', compress: true, transient: false, kept: given.transient === true ? [] : targets, ...given }
+  return { targets, name: 'n', data: '1', retry: -1, except: '', compress: true, key: '', remove: false, raw: false, transient: false, kept: given.transient === true ? [] : targets, ...given }
 }

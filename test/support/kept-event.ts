@@ -2,5 +2,5 @@
 import type { KeptEvent } from '../../lib/history.js'
 
 export function keptEvent (position: number, text: string, given: Partial<KeptEvent> = {}): KeptEvent {
-  return { position, name: 'n', except: '', compress: true, text, size: Buffer.byteLength(text), ...given }
+  return { position, name: 'n', except: '', compress: true, key: '', remove: false, raw: false, text, size: Buffer.byteLength(text), ...given }
 }

@@ -49,9 +49,9 @@ async function growthOfHistory (publish: (hub: SSEHub, n: number) => Promise<unk
 /** What blocks of replays take: of single small events among other buffers, and of large ones that went out in pieces. */
 function growthOfReplays (): { cap: number, growth: number, counted: number } {
   const history = new History({ size: 1_000_000, maxAge: Infinity, maxBytes: Infinity })
-  const replays = new Replays(history, 4 * CAP)
+  const replays = new Replays(history, 4 * CAP, CAP)
   const replayOf = (target: string, end: number): Replay =>
-    ({ targets: [target], names: null, clientId: 'client', encoding, end, cursor: 0, told: -1 })
+    ({ targets: [target], names: null, clientId: 'client', encoding, fresh: true, end, cursor: 0, told: -1 })
   const encoding = new Plain()
   let position = 0
   const add = (target: string, text: string): void => {
