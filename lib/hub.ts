@@ -15,7 +15,7 @@ import { CountLog } from './count-log.js'
 import { Counters } from './counters.js'
 import { DataFormat } from './data.js'
 import { Plain, type Encoding } from './encoding.js'
-import { SSE_ERR_INVALID_CHANNEL, SSE_ERR_TOO_MANY_CHANNELS } from './errors.js'
+import { SSE_ERR_BROKER_UNAVAILABLE, SSE_ERR_INVALID_CHANNEL, SSE_ERR_TOO_MANY_CHANNELS } from './errors.js'
 import { Heartbeat } from './heartbeat.js'
 import { History } from './history.js'
 import { checkChannel, checkChannels, checkClientId, checkEventName } from './names.js'
@@ -27,6 +27,9 @@ import { BROADCAST, clientTarget, idOf, Registry } from './registry.js'
 import { Replays } from './replay.js'
 import { Scheduler } from './scheduler.js'
 import { Chunk, formatComment, formatEvent, formatRetry, readEvent } from './wire.js'
+
+/** How long who asks for states waits for a broker to tell them, in milliseconds. */
+const PATIENCE = 5000
 
 export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHost {
   readonly batches = new Batches()
@@ -557,17 +560,29 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     checkEventName(event)
     this.#data.checkKnown(event)
     const target = channel ?? BROADCAST
-    try {
-      await this.#past.complete([target], 0)
-    } catch (error) {
-      throw unavailable(error)
-    }
+    await this.#complete(target)
     this.#history.expire()
     this.#history.expireOf([target])
     return Array.from(this.#history.states(target, event), ({ key, raw, text }) => {
       const { data, id } = readEvent(text)
       return { key, data: raw ? data : parsed(data), id } as SSEState
     })
+  }
+
+  async #complete (target: string): Promise<void> {
+    const complete = this.#past.complete([target], 0)
+    if (complete === null) return
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => reject(new SSE_ERR_BROKER_UNAVAILABLE('it did not answer', false)), PATIENCE)
+    })
+    try {
+      await Promise.race([complete, late])
+    } catch (error) {
+      throw unavailable(error)
+    } finally {
+      clearTimeout(timer)
+    }
   }
 
   client (id: string): Client | undefined {

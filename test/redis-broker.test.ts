@@ -1,39 +1,10 @@
 // Several hubs on one Redis, in one process: what a broker over it must do while all is well.
-import Fastify, { type FastifyInstance } from 'fastify'
-import t, { type Test } from 'tap'
+import Fastify from 'fastify'
+import t from 'tap'
 import { redisBroker, type RedisBrokerOptions } from '../lib/brokers/redis/index.js'
-import sse, { SSE_ERR_INVALID_OPTION, type SSEPluginOptions } from '../lib/index.js'
-import { opener, type Open, type OpenStream } from './support/open.js'
+import sse, { SSE_ERR_INVALID_OPTION } from '../lib/index.js'
+import { dataOf, events, newName, opened, start } from './support/redis-hubs.js'
 import { RedisServer, withoutRedis } from './support/redis-server.js'
-
-interface Instance {
-  readonly app: FastifyInstance
-  readonly open: Open
-}
-
-/** A hub of its own name, unless one is given. */
-let names = 0
-const newName = (): string => `hub-${++names}`
-
-async function start (t: Test, redis: RedisServer, stream: string, options: SSEPluginOptions = {}, broker: RedisBrokerOptions = {}): Promise<Instance> {
-  const app = Fastify({ forceCloseConnections: true })
-  await app.register(sse, { broker: redisBroker({ url: redis.url, stream, ...broker }), ...options })
-  t.teardown(() => app.close())
-  return { app, open: await opener(t, app) }
-}
-
-/** The events of a stream, the hub's own aside, once there are so many. */
-async function events ({ raw }: OpenStream, count: number): Promise<Array<{ id: string | undefined, event: string | undefined, data: string }>> {
-  const own = (): typeof raw.events => raw.events.filter(({ event }) => event?.startsWith('sse:') !== true)
-  await raw.until(() => own().length >= count)
-  return own().map(({ id, event, data }) => ({ id, event, data }))
-}
-
-const dataOf = async (stream: OpenStream, count: number): Promise<unknown[]> => (await events(stream, count)).map(({ data }) => JSON.parse(data))
-
-function opened ({ raw }: OpenStream): { recovered: boolean } {
-  return JSON.parse(raw.events.find(({ event }) => event === 'sse:open')!.data)
-}
 
 t.test('hubs over one Redis', { skip: withoutRedis }, async t => {
   const redis = await RedisServer.start(t)

@@ -16,7 +16,7 @@ async function publish (client: Redis, batch: number, behind: number, deadline =
   const epoch = await client.hget(keys.meta, 'e') ?? ''
   const names = [keys.meta, keys.log, keys.last(epoch), keys.last('proposed'), keys.publisher('publisher'), keys.histories(epoch) + 'a']
   return await client.eval(PUBLISH, names.length, ...names,
-    epoch, 'proposed', 0, 0, 'publisher', batch, behind, deadline, 50, 60_000, 60_000, '0', '', 1, '[["a"],"n","1"]', '0', 1)
+    epoch, 'proposed', 0, 0, 'publisher', batch, behind, deadline, 50, 60_000, 60_000, '0', '', 1, '[["a"],"n","1"]', '0', 1, '', '0')
 }
 
 t.test('a batch is stored once, in its turn, before its deadline, or not at all', { skip: withoutRedis }, async t => {

@@ -6,7 +6,7 @@ import { SSE_ERR_BROKER_UNAVAILABLE, SSE_ERR_INVALID_OPTION } from '../../errors
 import { checker } from '../../options.js'
 import { RedisConnection } from './connection.js'
 import { formatId, parseId } from './ids.js'
-import { Keys, LAST } from './keys.js'
+import { Keys, LAST, STATES } from './keys.js'
 import { unpack } from './packing.js'
 import { Publishing } from './publishing.js'
 import { Presence } from './presence.js'
@@ -218,13 +218,15 @@ class RedisBroker implements Broker, ReadingHost {
     const [[now, newest], whole, ...last] = await Promise.all([
       writer.hmget(keys.meta, 'e', 'n'),
       writer.zscore(keys.last(epoch), LAST),
-      ...targets.map(target => writer.zscore(keys.last(epoch), target))
+      ...targets.flatMap(target => [target, target + STATES].map(member => writer.zscore(keys.last(epoch), member)))
     ])
     // Where something is wrong with what Redis has, nobody can say what it once had.
     if (now !== epoch || Number(newest) < n || whole === null || this.#sink.historySize === 0) return past
     await Promise.all(targets.map(async (target, i) => {
-      const newest = Number(last[i] ?? 0)
-      past.set(target, newest === 0 ? { events: [], floor: base, known } : { ...await this.#history(epoch, base, target, newest), known })
+      const [newest, newestState] = [Number(last[2 * i] ?? 0), Number(last[2 * i + 1] ?? 0)]
+      const [history, states] = await Promise.all([this.#history(epoch, base, target, newest), this.#states(epoch, base, target, newestState)])
+      const events = [...history.events, ...states.events].sort((a, b) => a.position - b.position)
+      past.set(target, { events, floor: Math.max(history.floor, states.floor), known })
     }))
     // Another epoch began meanwhile: nothing of this is worth anything.
     return this.#reading.epoch === epoch ? past : new Map()
@@ -235,6 +237,7 @@ class RedisBroker implements Broker, ReadingHost {
     const key = this.keys.histories(epoch) + target
     let events: BrokerPastEvent[] = []
     let floor = 0
+    if (last === 0) return { events, floor: base }
     let newest = 0
     let from = '-'
     for (;;) {
@@ -259,6 +262,17 @@ class RedisBroker implements Broker, ReadingHost {
       floor = last
     }
     return { events, floor: base + floor }
+  }
+
+  /** The newest event of each state: a hash outlives the length to which histories are cut. */
+  async #states (epoch: string, base: number, target: string, last: number): Promise<Pick<BrokerPast, 'events' | 'floor'>> {
+    if (last === 0) return { events: [], floor: base }
+    const { '\0': whole = '', ...states } = await this.#connection.writer.hgetall(this.keys.states(epoch) + target)
+    const [floor, count] = whole.split(' ').map(Number)
+    const rows = Object.values(states).map(readState).filter(row => row !== null)
+    const events = rows.map(({ n, time, event }) => ({ event, position: base + n, id: formatId(epoch, n, time), time: this.#localTime(time) }))
+    // Where somebody took some away, what is left may not be all.
+    return { events, floor: base + (count === rows.length ? floor! : last) }
   }
 
   /** A time of Redis's clock by this process's. */
@@ -354,6 +368,16 @@ function readRow (id: string, fields: readonly string[]): { n: number, before: n
   const [n, before, time] = [id.slice(0, id.indexOf('-')), values.get('p'), values.get('t')].map(Number) as [number, number, number]
   try {
     return Number.isSafeInteger(before) && Number.isSafeInteger(time) ? { n, before, time, event: unpack(JSON.parse(values.get('v')!)) } : null
+  } catch {
+    return null
+  }
+}
+
+/** A state: its event's number, when it was accepted, and the event. */
+function readState (state: string): { n: number, time: number, event: BrokerEvent } | null {
+  const [, n, time, packed] = /^(\d+) (\d+) (.*)$/s.exec(state) ?? []
+  try {
+    return { n: Number(n), time: Number(time), event: unpack(JSON.parse(packed!)) }
   } catch {
     return null
   }

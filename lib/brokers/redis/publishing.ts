@@ -274,7 +274,7 @@ export class Publishing {
     const { epoch: read, n, time } = standing()
     // 48 random bits out of a pool: asking the system for them cost 9 µs a batch.
     const proposed = randomId().slice(0, 8)
-    const prefix = keys.histories(epoch)
+    const [histories, states, orders] = [keys.histories(epoch), keys.states(epoch), keys.orders(epoch)]
     const names = [keys.meta, keys.log, keys.last(epoch), keys.last(proposed), keys.publisher(this.id)]
     const args: Array<string | number> = [
       epoch, proposed, epoch === read ? n : 0, time, this.id, number, behind,
@@ -284,8 +284,12 @@ export class Publishing {
     for (const { event, packed, key } of events) {
       const kept = historySize === 0 || event.transient ? [] : event.kept
       if (key !== '') names.push(keys.idempotency(key))
-      for (const target of kept) names.push(prefix + target)
-      args.push(packed, key === '' ? '0' : '1', kept.length)
+      const state = event.key === '' ? '' : stateField(event)
+      for (const target of kept) {
+        if (state === '' || event.remove) names.push(histories + target)
+        if (state !== '') names.push(states + target, orders + target)
+      }
+      args.push(packed, key === '' ? '0' : '1', kept.length, state, event.remove ? '1' : '0')
     }
     return await this.#connection.publish(names, args) as Answer
   }
@@ -335,6 +339,11 @@ export class Publishing {
       }
     }
   }
+}
+
+/** Under which name a hash holds a state: an event's name has no line break. */
+function stateField ({ name, key }: BrokerEvent): string {
+  return `${name}\n${key}`
 }
 
 /** Whether somebody still waits for it. */

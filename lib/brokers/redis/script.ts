@@ -2,14 +2,19 @@
 // writes to the log and to the histories.
 //
 // KEYS: meta, log, last of the caller's epoch, last of the proposed epoch, the publisher's, then for each event its
-// idempotency key, if it has one, and the history of each target that keeps it.
+// idempotency key, if it has one, and of each target that keeps it: the history; where the event says a state, its states and
+// their order in place of the history, and where it removes one, all three.
 //
 // meta  hash: e epoch, n number of the newest event, t-q id of the newest entry, hour when it was last tidied up, at… the
 //       number of the newest event in an hour, run Redis's own run id, for which an instance has vouched
 // log   stream, one entry a batch: e, n of its first event, t time, p publisher, s batch, b events, k presence, x those
 //       that were stored before
-// last  sorted set: of each target the number of its newest event. Its member '\0' tells that it is there at all
+// last  sorted set: of each target the number of its newest event; with '\0\0' behind it, of the newest one about a state. Its
+//       member '\0' tells that it is there at all
 // history of a target: stream, one entry an event, its id is the number: p number of the target's event before, t, v
+// states of a target: hash, of each state, by name and key, the number, the time and the event; '\0' the number of the newest
+//       one that was not kept, and how many there are
+// order of them: sorted set, by their numbers
 //
 // Answers: OK number-of-the-first time | EXPIRED | STORED | ORDER | EPOCH epoch
 export const PUBLISH = `
@@ -86,10 +91,14 @@ local first = n + 1
 local events, before, answers = {}, {}, {}
 -- For each history its rows, number and event in turn: it is trimmed once, and has its other commands once.
 local histories, rowsOf = {}, {}
+-- For each hash of states what changes in it, each state once: its number and event, or false where it goes.
+local hashes, changesOf = {}, {}
 local key, argument = 6, 15
 for i = 0, count - 1 do
   local event, idempotent, kept = ARGV[argument], ARGV[argument + 1] == '1', tonumber(ARGV[argument + 2])
-  argument = argument + 3
+  local state, remove = ARGV[argument + 3], ARGV[argument + 4] == '1'
+  argument = argument + 5
+  local width = state == '' and 1 or remove and 3 or 2
   local answered = false
   if idempotent then
     answered = answers[KEYS[key]] or redis.call('GET', KEYS[key])
@@ -101,18 +110,32 @@ for i = 0, count - 1 do
   else
     n = n + 1
     events[#events + 1] = event
-    for j = key, key + kept - 1 do
-      local rows = rowsOf[KEYS[j]]
-      if not rows then
-        rows = {}
-        rowsOf[KEYS[j]] = rows
-        histories[#histories + 1] = KEYS[j]
+    for j = key, key + kept * width - 1, width do
+      local hash = j
+      if width ~= 2 then
+        local rows = rowsOf[KEYS[j]]
+        if not rows then
+          rows = {}
+          rowsOf[KEYS[j]] = rows
+          histories[#histories + 1] = KEYS[j]
+        end
+        rows[#rows + 1] = text(n)
+        rows[#rows + 1] = event
+        hash = j + 1
       end
-      rows[#rows + 1] = text(n)
-      rows[#rows + 1] = event
+      if width ~= 1 then
+        local changes = changesOf[KEYS[hash]]
+        if not changes then
+          changes = { order = KEYS[hash + 1], of = {} }
+          changesOf[KEYS[hash]] = changes
+          hashes[#hashes + 1] = KEYS[hash]
+        end
+        changes.of[state] = not remove and { text(n), event }
+        changes.newest = text(n)
+      end
     end
   end
-  key = key + kept
+  key = key + kept * width
 end
 
 local values = { 'e', e, 'n', text(first), 't', text(now), 'b', '[' .. table.concat(events, ',') .. ']' }
@@ -160,6 +183,54 @@ for _, history in ipairs(histories) do
   addRow(history, 'MAXLEN', historySize, newest .. '-0', 'p', previous, 't', text(now), 'v', rows[#rows])
   redis.call('PEXPIRE', history, text(historyAge))
   redis.call('ZADD', last, newest, target)
+end
+
+local function hasType (name, expected)
+  return redis.call('TYPE', name).ok == expected
+end
+for _, hash in ipairs(hashes) do
+  local changes = changesOf[hash]
+  local order = changes.order
+  local target = string.sub(hash, prefix + 1) .. '\\0\\0'
+  local whole = hasType(hash, 'hash') and string.match(redis.call('HGET', hash, '\\0') or '', '^(%d+) %d+$')
+  if not hasType(order, 'zset') and not hasType(order, 'none') then redis.call('DEL', order) end
+  if not whole or redis.call('ZCARD', order) ~= redis.call('HLEN', hash) - 1 then
+    -- New, or somebody else wrote to it: what it had is lost.
+    whole = redis.call('ZSCORE', last, target) or '0'
+    redis.call('DEL', hash, order)
+  end
+  local set, numbers, gone = {}, {}, {}
+  for state, new in pairs(changes.of) do
+    if new then
+      set[#set + 1] = state
+      set[#set + 1] = new[1] .. ' ' .. text(now) .. ' ' .. new[2]
+      numbers[#numbers + 1] = new[1]
+      numbers[#numbers + 1] = state
+    else
+      gone[#gone + 1] = state
+    end
+  end
+  if #set > 0 then
+    redis.call('HSET', hash, unpack(set))
+    redis.call('ZADD', order, unpack(numbers))
+  end
+  if #gone > 0 then
+    redis.call('HDEL', hash, unpack(gone))
+    redis.call('ZREM', order, unpack(gone))
+  end
+  local left = redis.call('ZCARD', order)
+  if left > tonumber(historySize) then
+    local oldest = redis.call('ZPOPMIN', order, left - historySize)
+    for i = 1, #oldest, 2 do
+      redis.call('HDEL', hash, oldest[i])
+      whole = oldest[i + 1]
+    end
+    left = tonumber(historySize)
+  end
+  redis.call('HSET', hash, '\\0', whole .. ' ' .. text(left))
+  redis.call('PEXPIRE', hash, text(historyAge))
+  redis.call('PEXPIRE', order, text(historyAge))
+  redis.call('ZADD', last, changes.newest, target)
 end
 
 -- Once an hour the numbers of targets whose histories have run out are forgotten.
