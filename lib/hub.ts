@@ -15,21 +15,19 @@ import { CountLog } from './count-log.js'
 import { Counters } from './counters.js'
 import { DataFormat } from './data.js'
 import { Plain, type Encoding } from './encoding.js'
-import { SSE_ERR_BROKER_UNAVAILABLE, SSE_ERR_INVALID_CHANNEL, SSE_ERR_TOO_MANY_CHANNELS } from './errors.js'
+import { SSE_ERR_INVALID_CHANNEL, SSE_ERR_TOO_MANY_CHANNELS } from './errors.js'
 import { Heartbeat } from './heartbeat.js'
 import { History } from './history.js'
 import { checkChannel, checkChannels, checkClientId, checkEventName } from './names.js'
 import { checkConnectOptions, compressionOf, USUAL_RETRY, type HubOptions } from './options.js'
 import { formatGap, type Opening } from './outbox.js'
 import { Past } from './past.js'
-import { Publisher, unavailable, type Published } from './publisher.js'
+import { Publisher, type Published } from './publisher.js'
 import { BROADCAST, clientTarget, idOf, Registry } from './registry.js'
 import { Replays } from './replay.js'
 import { Scheduler } from './scheduler.js'
-import { Chunk, formatComment, formatEvent, formatRetry, readEvent } from './wire.js'
-
-/** How long who asks for states waits for a broker to tell them, in milliseconds. */
-const PATIENCE = 5000
+import { States } from './states.js'
+import { Chunk, formatComment, formatEvent, formatRetry } from './wire.js'
 
 export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHost {
   readonly batches = new Batches()
@@ -48,6 +46,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   readonly #publisher: Publisher
   readonly #history: History
   readonly #past: Past
+  readonly #states: States
   readonly #heartbeat: Heartbeat
   readonly #registry = new Registry()
   readonly #plain = new Plain()
@@ -88,6 +87,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     this.#publisher = new Publisher(this.#broker, this.#data, options.maxEventBytes, this.scheduler, targets => this.#kept(targets), log)
     this.#history = new History({ size: options.historySize, maxAge: options.historyMaxAge, maxBytes: options.historyMaxBytes })
     this.#past = new Past(this.#broker, this.#history)
+    this.#states = new States(this.#history, this.#past)
     this.replays = new Replays(this.#history, options.historyMaxBytes, options.maxBufferedBytes)
     this.#plainBeat = this.#formatBeat(null)
     this.#heartbeat = new Heartbeat({
@@ -559,30 +559,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     if (channel !== null) checkChannel(channel)
     checkEventName(event)
     this.#data.checkKnown(event)
-    const target = channel ?? BROADCAST
-    await this.#complete(target)
-    this.#history.expire()
-    this.#history.expireOf([target])
-    return Array.from(this.#history.states(target, event), ({ key, raw, text }) => {
-      const { data, id } = readEvent(text)
-      return { key, data: raw ? data : parsed(data), id } as SSEState
-    })
-  }
-
-  async #complete (target: string): Promise<void> {
-    const complete = this.#past.complete([target], 0)
-    if (complete === null) return
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(new SSE_ERR_BROKER_UNAVAILABLE('it did not answer', false)), PATIENCE)
-    })
-    try {
-      await Promise.race([complete, late])
-    } catch (error) {
-      throw unavailable(error)
-    } finally {
-      clearTimeout(timer)
-    }
+    return await this.#states.of(channel ?? BROADCAST, event)
   }
 
   client (id: string): Client | undefined {
@@ -636,14 +613,5 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
       uptime: performance.now() - this.#startedAt,
       broker: this.#broker.stats?.() ?? null
     }
-  }
-}
-
-/** What a serializer of the application's wrote may be something else than JSON. */
-function parsed (data: string): unknown {
-  try {
-    return JSON.parse(data)
-  } catch {
-    return data
   }
 }

@@ -70,6 +70,16 @@ await app.close()`)
   t.equal(output, '4\n')
 })
 
+t.test('the state channels of the README run', async t => {
+  t.equal(await run(t, `${APP}
+${blockWith("{ key: 'ACME', remove: true }")}
+console.log(key, JSON.stringify(data), id.endsWith('-2'), await app.sse.state('prices', 'price'))
+await app.close()`), 'ACME {"symbol":"ACME","price":102} true []\n')
+  t.equal(await run(t, `${blockWith('keyed(Type.Object')}
+console.log((await app.sse.state('prices', 'price')).map(({ key }) => key))
+await app.close()`), "[ 'ACME' ]\n")
+})
+
 t.test('the streamed answer of the README runs', async t => {
   const output = await run(t, `${APP}
 ${blockWith('async function * tokens')}
