@@ -34,7 +34,7 @@ export interface Replay {
 }
 
 export interface Page {
-  /** At most one write's worth, unless a single event is larger. */
+  /** At most one write's worth, encoded or not, unless a single event is larger: what to encode takes time as well. */
   readonly chunks: readonly Chunk[]
   /** Events in them. */
   readonly count: number
@@ -43,6 +43,8 @@ export interface Page {
 interface Block {
   /** `null` where nothing in it is for the client. */
   readonly chunk: Chunk | null
+  /** Its bytes before any encoding. */
+  readonly size: number
   readonly count: number
   /** The position up to which it was to go: a block's end, or the present when it was made. */
   readonly end: number
@@ -108,9 +110,10 @@ export class Replays {
       const block = this.#block(replay, targets, key, to)
       if (block.chunk !== null) {
         // Within a page the first block goes in whatever its size, so that every page gets on.
-        if (size > 0 && size + block.chunk.size > limit) break
+        const larger = Math.max(block.size, block.chunk.size)
+        if (size > 0 && size + larger > limit) break
         chunks.push(block.chunk)
-        size += block.chunk.size
+        size += larger
         count += block.count
       }
       replay.cursor = block.to
@@ -159,7 +162,7 @@ export class Replays {
       size += event.size
     }
     const chunk = size === 0 ? null : replay.encoding.lasting(events, size)
-    return { block: { chunk, count: events.length, end, to, tick: this.#history.tick }, personal }
+    return { block: { chunk, size, count: events.length, end, to, tick: this.#history.tick }, personal }
   }
 
   #keep (key: string, block: Block): void {

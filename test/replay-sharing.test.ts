@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict'
 import t from 'tap'
+import { Compression } from '../lib/compression.js'
 import { Plain } from '../lib/encoding.js'
+import { GzipStream } from '../lib/gzip.js'
 import { History, type HistoryLimits } from '../lib/history.js'
 import { Replays, type Page, type Replay } from '../lib/replay.js'
 import { MAX_WRITE, type Chunk } from '../lib/wire.js'
 import { buildApp } from './support/app.js'
+import { gunzipWhole } from './support/gunzip.js'
 import { keptEvent } from './support/kept-event.js'
 import { Random } from './support/random.js'
 import { StreamClient } from './support/stream-client.js'
@@ -125,6 +128,27 @@ t.test('replays of other channels or event names do not share', async t => {
     return textOf(fresh.page(past.replay(each)).chunks)
   })
   for (const turn of [1, 2]) t.strictSame(settings.map(each => past.text(each)), alone, `turn ${turn}`)
+})
+
+t.test('compressed replays share what is compressed, and only with those of the same settings', async t => {
+  const past = new Past()
+  past.addMany(BLOCK + 10)
+  const encoding = new Compression({ threshold: 256, level: 3 })
+  const first = past.chunks({ encoding })
+  t.strictSame(shared(first, past.chunks({ encoding })), [true, true])
+  t.strictSame(shared(first, past.chunks({ encoding: new Compression({ threshold: 256, level: 9 }) })), [false, false])
+  t.strictSame(shared(first, past.chunks()), [false, false])
+  t.equal(gunzipWhole(Buffer.concat(new GzipStream().end(first).map(chunk => chunk.payload()))).toString(), past.text())
+  t.ok(first.every(({ framed }) => framed.length === framed.buffer.byteLength), 'what is kept is in memory of its own')
+})
+
+t.test('a page of a compressed replay takes no longer to make than one that is written as it is', async t => {
+  const past = new Past()
+  past.addMany(200, 'a', { padding: 20_000 })
+  const encoding = new Compression({ threshold: 256, level: 3 })
+  const [plain, compressed] = [past.pages(), past.pages(past.replay({ encoding }))]
+  t.ok(compressed.reduce((bytes, { chunks }) => bytes + chunks[0]!.size, 0) < MAX_WRITE, 'though all of it would fit into one')
+  t.strictSame(compressed.map(({ count }) => count), plain.map(({ count }) => count))
 })
 
 t.test('a client that wants no event gets none, whoever replayed before it, and spoils nothing for those after it', async t => {
