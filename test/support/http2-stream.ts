@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2'
 import type { EventSourceMessage } from 'eventsource-parser'
+import { gunzipSoFar } from './gunzip.js'
 import { parseEvents } from './raw-client.js'
 
 export class Http2Stream {
@@ -22,8 +23,13 @@ export class Http2Stream {
     this.stream.on('close', () => { this.closed = true })
   }
 
+  get body (): Buffer {
+    return Buffer.concat(this.parts)
+  }
+
+  /** What the body says so far, unpacked where it is compressed. */
   get text (): string {
-    return Buffer.concat(this.parts).toString('utf8')
+    return (this.headers['content-encoding'] === 'gzip' ? gunzipSoFar(this.body) : this.body).toString('utf8')
   }
 
   get events (): EventSourceMessage[] {

@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
+import { gunzipSoFar } from './gunzip.js'
 
 export interface RawRequest {
   path?: string
@@ -61,8 +62,10 @@ export class RawClient {
     return this.head !== '' && dechunk(rest).complete
   }
 
+  /** What the body says so far, unpacked where it is compressed. */
   get text (): string {
-    return this.body.toString('utf8')
+    const { body } = this
+    return (this.header('content-encoding') === 'gzip' ? gunzipSoFar(body) : body).toString('utf8')
   }
 
   get events (): EventSourceMessage[] {

@@ -1,7 +1,7 @@
 // A client that reads its stream once, as it comes: for long streams, slow readers and many connections.
 import { EventEmitter, once } from 'node:events'
 import { request, type ClientRequest, type IncomingMessage } from 'node:http'
-import { createGunzip } from 'node:zlib'
+import { createGunzip, type Gunzip } from 'node:zlib'
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
 
 export interface Greeting {
@@ -22,6 +22,8 @@ export class StreamClient {
   comments = 0
   /** Whether the stream is over: ended or cut. */
   closed = false
+  /** Whether it ended as it should: with the last chunk, and the trailer where it is compressed. */
+  whole = false
   readonly #request: ClientRequest
   /** Emits `change` when something has come, and when the stream is over. */
   readonly changes = new EventEmitter()
@@ -37,16 +39,16 @@ export class StreamClient {
     this.#request = request({ host: '127.0.0.1', ...address, path, headers, agent: false })
     this.#request.on('response', response => {
       this.#response = response
-      const body = response.headers['content-encoding'] === 'gzip' ? response.pipe(createGunzip()) : response
+      const body = response.headers['content-encoding'] === 'gzip' ? unpacked(response) : response
       body.setEncoding('utf8')
-      // A compressed body that is cut has no end.
+      // A body that is cut has no end.
       body.on('error', () => {})
       body.on('data', text => {
         parser.feed(text)
         this.changes.emit('change')
       })
-      response.on('error', () => {})
-      response.on('close', () => this.#close())
+      body.on('end', () => { this.whole = true })
+      body.on('close', () => this.#close())
       if (this.#paused) response.pause()
     })
     this.#request.on('error', () => this.#close())
@@ -113,4 +115,11 @@ export class StreamClient {
     this.closed = true
     this.changes.emit('change')
   }
+}
+
+/** Without `pipe`, which would go on where the response is paused. Of one that is cut, what has come is unpacked too. */
+function unpacked (response: IncomingMessage): Gunzip {
+  const gunzip = createGunzip()
+  response.on('error', () => {}).on('data', part => gunzip.write(part)).on('close', () => gunzip.end())
+  return gunzip
 }
