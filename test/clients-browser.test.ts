@@ -108,6 +108,38 @@ t.test('clients in a browser', { skip: withoutBrowser }, async t => {
     t.ok(resumptions.every(({ header }) => header))
   })
 
+  await t.test('the browser\'s own EventSource comes back by itself when its stream is compressed', async t => {
+    const encodings: unknown[] = []
+    const resumptions = await comesBack(t, {
+      options: { compress: true },
+      routes (app) {
+        servePage(app, [RECORD + NATIVE])
+        app.addHook('onSend', async (request, reply) => { if (request.url === '/stream') encodings.push(reply.getHeader('content-encoding')) })
+      },
+      start: async (t, origin) => listenerOf(await come(t, origin), 'record')
+    })
+    t.ok(resumptions.every(({ header }) => header))
+    t.same(encodings, Array.from({ length: 1 + resumptions.length }, () => 'gzip'))
+  })
+
+  await t.test('the browser\'s own EventSource shows each event of a compressed stream before the next one is sent', async t => {
+    const app = await buildApp(t, { compress: true }, { forceCloseConnections: true })
+    app.get('/stream', (_request, reply) => {
+      reply.sse('room')
+      t.equal(reply.getHeader('content-encoding'), 'gzip')
+    })
+    servePage(app, [RECORD + NATIVE])
+    const connected = nextClient(app)
+    const listener = listenerOf(await come(t, `http://127.0.0.1:${await listen(app)}`), 'record')
+    await connected
+    for (let n = 0; n < 20; n++) {
+      const data = `${n} ${['short', 'long enough '.repeat(100), 'long '.repeat(30_000)][n % 3]}`
+      await app.sse.toChannel('room', 'message', data, { raw: true, compress: n % 5 !== 4 })
+      const { events } = await listener.until(data)
+      t.equal(events.length, n + 1)
+    }
+  })
+
   await t.test('the package @microsoft/fetch-event-source comes back, when its page is seen again as well', async t => {
     const resumptions = await comesBack(t, {
       routes: app => servePage(app, [fetchEventSource]),

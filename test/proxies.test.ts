@@ -23,6 +23,7 @@ const HEADERS = { accept: 'text/event-stream', 'accept-encoding': 'gzip, deflate
 
 const nginx = exampleFile('nginx').replace('90s', IDLE)
 const haproxy = exampleFile('haproxy').replaceAll('90s', IDLE)
+const COMPRESS_ALL = 'encode {\n gzip\n minimum_length 1\n match header Content-Type *\n }'
 
 const settings: readonly Setting[] = [
   { title: 'nginx', proxy: 'nginx', configuration: nginx },
@@ -37,6 +38,12 @@ const settings: readonly Setting[] = [
   // It does not, since the stream says no-transform.
   { title: 'HAProxy that may compress', proxy: 'haproxy', configuration: haproxy.replace('backend app\n', '$&  compression algo gzip\n  compression type text/event-stream\n') },
   { title: 'Caddy', proxy: 'caddy', configuration: exampleFile('caddy') }
+]
+
+const compressing: readonly Setting[] = [
+  ...settings,
+  // It holds back what it compresses, and leaves what is compressed.
+  { title: 'Caddy that compresses all', proxy: 'caddy', configuration: exampleFile('caddy').replace('encode @other gzip', COMPRESS_ALL) }
 ]
 
 for (const { title, proxy, configuration, compresses } of settings) {
@@ -81,6 +88,30 @@ for (const { title, proxy, configuration, compresses } of settings) {
       t.equal(back.greeting!.recovered, true)
       t.same(back.own.map(({ data }) => data), ['22'])
     })
+  })
+}
+
+for (const { title, proxy, configuration } of compressing) {
+  t.test(`behind ${title}, what the hub compresses comes as it is sent, and is compressed once`, { skip: without(proxy) }, async t => {
+    const app = await buildApp(t, { heartbeatInterval: HEARTBEAT, compress: true })
+    app.get('/', (_request, reply) => { reply.sse('room') })
+    const port = await startProxy(t, proxy, configuration, await listen(app))
+    const client = new StreamClient({ port }, '/', HEADERS)
+    t.teardown(() => client.destroy())
+    await client.until(() => client.greeting !== undefined)
+    t.equal(client.header('content-encoding'), 'gzip')
+    t.match(client.header('vary'), /accept-encoding/i)
+    for (let n = 1; n <= 20; n++) {
+      await app.sse.toChannel('room', 'n', `${n} ${n % 3 === 0 ? LONG : ''}`)
+      await client.until(() => client.own.length === n)
+    }
+    const { comments } = client
+    await client.until(() => client.comments >= comments + 2)
+    app.sse.toChannel('room', 'n', LONG.repeat(100))
+    app.sse.clients()[0]!.close()
+    await client.untilClosed()
+    t.equal(client.own.length, 21)
+    t.ok(client.whole, 'the end comes as one')
   })
 }
 
