@@ -142,9 +142,13 @@ class Run {
   async #beat (): Promise<void> {
     if (this.#paused) return
     await this.#settle()
-    // As the hub's timer does.
-    for (const { client } of this.#pair) client.beat()
-    await this.#settle()
+    for (const { client } of this.#pair) {
+      const { bytesWritten } = this.#app.sse.stats()
+      // As the hub's timer does.
+      client.beat()
+      // What is put in line before it is written would stand in its place.
+      while (this.#app.sse.stats().bytesWritten === bytesWritten) await new Promise(resolve => setImmediate(resolve))
+    }
   }
 
   #resume (): void {
