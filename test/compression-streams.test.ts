@@ -1,6 +1,7 @@
 // That a compressed stream stays one valid gzip stream, whatever becomes of it.
 import { once } from 'node:events'
 import { crc32 } from 'node:zlib'
+import type { EventSourceMessage } from 'eventsource-parser'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { BrokerSink } from '../lib/index.js'
@@ -189,6 +190,35 @@ t.test('a slow client of which events are dropped has a valid stream with gaps t
     else if (JSON.parse(data).n !== next++) t.fail(`${data.slice(0, 20)} where ${next - 1} should be`)
   }
   t.equal(next, count, 'with what was lost, all are there')
+})
+
+t.test('a slow client gets the newest of each state in a valid stream, and resumes from what it got', async t => {
+  const { app, open } = await unixHub(t, { compress: true, maxBufferedBytes: 8_000_000 })
+  const random = new Random()
+  t.comment(`seed ${random.seed}`)
+  const { reader, client } = await open({ channels: ['room'], paused: true, headers: GZIP })
+  const newest = new Map<string, number>()
+  let count = 0
+  while (app.sse.stats().conflated < 500) {
+    const key = random.pick(['a', 'b', 'c'])
+    newest.set(key, count)
+    await app.sse.toChannel('room', 'n', { n: count++, key, text: noise(random, 1000) }, { key, compress: key !== 'c' })
+  }
+  client.close()
+  reader.resume()
+  await reader.untilClosed()
+  t.ok(reader.whole)
+  const numbers = (events: readonly EventSourceMessage[]): number[] => events.map(({ data }) => JSON.parse(data).n)
+  const got = numbers(reader.own)
+  t.ok(got.length < count - 400)
+  t.same(new Set(got.slice(-newest.size)), new Set(newest.values()))
+  await app.sse.toChannel('room', 'n', { n: count }, { key: 'a' })
+  for (const headers of [{}, GZIP]) {
+    const { reader: again } = await open({ channels: ['room'], headers: { ...headers, 'last-event-id': reader.lastEventId! } })
+    await again.until(() => again.own.length === 1)
+    t.same(numbers(again.own), [count])
+    t.equal(again.greeting!.recovered, true)
+  }
 })
 
 t.test('of a slow client that is cut, what came before is valid, and it goes on where it was', async t => {
