@@ -323,7 +323,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     const replays = mode === 'all' || (mode === 'missed' && lastEventId !== null)
     const targets = broadcast ? [BROADCAST, ...channels] : [...channels]
     if (stable) targets.push(clientTarget(id))
-    const compression = checked.compress === undefined ? this.options.compress : compressionOf(checked.compress)
+    const compression = compressionOf(checked.compress, this.options.compress)
     const encoding = compression !== null && admitsGzip() ? this.#compression(compression) : this.#plain
     const opening: Opening = {
       greeting: checked.greeting ?? this.options.greeting,

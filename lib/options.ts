@@ -131,14 +131,17 @@ export const checkSendOptions = (options: unknown): Static<typeof SendOptions> =
 /** @throws SSE_ERR_INVALID_OPTION */
 export const checkStreamOptions = (options: unknown): Static<typeof StreamOptions> => check(stream, options, 'client.stream()')
 
+const COMPRESSION: CompressionSettings = { threshold: 256, level: 3 }
+
 /**
  * What `compress` says; `null` where nothing is compressed.
+ * @param usual the hub's, which holds where it says nothing
  * @throws SSE_ERR_INVALID_OPTION
  */
-export function compressionOf (option: boolean | SSECompressOptions | undefined): CompressionSettings | null {
-  if (option === undefined || option === false) return null
-  const { threshold = 256, level = 3 } = option === true ? {} : check(compress, option, '"compress"')
-  return { threshold, level }
+export function compressionOf (option: boolean | SSECompressOptions | undefined, usual: CompressionSettings | null): CompressionSettings | null {
+  if (option === undefined) return usual
+  if (option === false) return null
+  return { ...COMPRESSION, ...usual, ...option === true ? {} : check(compress, option, '"compress"') }
 }
 
 /** The registration's options with their defaults; "no limit" is `Infinity`. */
@@ -207,7 +210,7 @@ export function hubOptions (options: SSEPluginOptions): HubOptions {
     closeTimeout: options.closeTimeout ?? 2000,
     reconnectSpread: options.reconnectSpread ?? 5000,
     lastEventIdQuery: options.lastEventIdQuery === undefined ? 'lastEventId' : options.lastEventIdQuery,
-    compress: compressionOf(options.compress),
+    compress: compressionOf(options.compress, null),
     events: options.events,
     serializer: options.serializer ?? (toJSON as Serializer),
     broker: options.broker ?? new MemoryBroker()

@@ -69,6 +69,24 @@ t.test('a route may compress where its hub does not, and leave it where it does'
   }
 })
 
+t.test('what a route leaves open of how it compresses is as its hub has it', async t => {
+  const app = await buildApp(t, { compress: { threshold: 10, level: 9 } })
+  const open = await opener(t, app)
+  const before = app.sse.stats().bytesWritten
+  const sizes = []
+  let written = before
+  for (const compress of [true, { level: 9 }, { threshold: 10 }, { threshold: 10, level: 9 }, { threshold: 1000 }] as const) {
+    const { raw, client } = await open([], { compress, greeting: false, retry: null }, GZIP)
+    t.equal(await client.send('message', 'x'.repeat(100), { compress: true }), true)
+    sizes.push(app.sse.stats().bytesWritten - written)
+    written = app.sse.stats().bytesWritten
+    raw.destroy()
+  }
+  const [small] = sizes
+  t.strictSame(sizes.slice(0, 4), [small, small, small, small])
+  t.ok(sizes[4]! > small!, 'a route\'s own threshold counts')
+})
+
 t.test('clients that take gzip and others share a channel, and get the same', async t => {
   const app = await buildApp(t, { compress: true, historySize: 100 })
   const open = await opener(t, app)
