@@ -20,10 +20,10 @@ const KINDS: Record<string, (hub: SSEHub, n: number) => Promise<unknown>> = {
   'long non-Latin-1 channel names': (hub, n) => hub.toChannel('道'.repeat(240) + n, 'tick', { n }),
   'long event names': (hub, n) => hub.toChannel('a', ('e'.repeat(240) + n), { n }),
   'long excepted ids': (hub, n) => hub.toChannel('a', 'tick', { n }, { except: 'x'.repeat(240) + n }),
-  'states': (hub, n) => hub.toChannel('a', 'tick', { n }, { key: `key-${n}` }),
+  states: (hub, n) => hub.toChannel('a', 'tick', { n }, { key: `key-${n}` }),
   'states with long non-Latin-1 keys': (hub, n) => hub.toChannel('a', 'tick', { n }, { key: '鍵'.repeat(240) + n }),
   'states of many channels': (hub, n) => hub.toChannels(Array.from({ length: 50 }, (_, i) => `channel-${i + n % 100}`), 'tick', { n }, { key: `key-${n}` }),
-  'removals': (hub, n) => hub.toChannel('a', 'tick', null, { key: `key-${n}`, remove: true }),
+  removals: (hub, n) => hub.toChannel('a', 'tick', null, { key: `key-${n}`, remove: true }),
   'events for many channels': (hub, n) => hub.toChannels(Array.from({ length: 50 }, (_, i) => `channel-${i + n % 100}`), 'tick', { n })
 }
 
