@@ -8,8 +8,18 @@ export interface Place {
   readonly id: string | null
   /** The newest id before it. */
   readonly before: string
-  /** What it says the newest of, by channel, name and key; `null` where it has no key. */
+  /** What it says the newest of, each as `stateOf` writes it; `null` where it has no key. */
   readonly states: readonly string[] | null
+}
+
+/** What an event says the newest of, for all of the hub. */
+export function stateOf (target: string, name: string, key: string): string {
+  return `${target}\n${name}\n${key}`
+}
+
+/** The channel that a state is of: names hold no line break. */
+export function channelOf (state: string): string {
+  return state.slice(0, state.indexOf('\n'))
 }
 
 /** Of what is not in the order: for one client alone, or from the hub itself. */

@@ -163,4 +163,8 @@ export class Client extends Outbox implements SSEClient {
   protected failed (error: unknown): void {
     this.host.failed(this, error)
   }
+
+  protected isIn (channel: string): boolean {
+    return this.channels.has(channel)
+  }
 }

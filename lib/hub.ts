@@ -7,7 +7,7 @@ import type {
   SSEState, SSEStats
 } from '../types/index.js'
 import { Admission } from './admission.js'
-import { Batches, Frame, type Place } from './batch.js'
+import { Batches, Frame, stateOf, type Place } from './batch.js'
 import { Client, type ClientHost } from './client.js'
 import { randomId } from './client-id.js'
 import { Compression, type CompressionSettings } from './compression.js'
@@ -187,7 +187,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     this.counters.published++
     if (id !== null && kept.length > 0) this.#history.add({ position, name, except, compress, key, remove, raw, text, size }, kept)
     let recipients = 0
-    const place: Place = { position, id, before: this.#newestId, states: key === '' ? null : targets.map(target => `${target}\n${name}\n${key}`) }
+    const place: Place = { position, id, before: this.#newestId, states: key === '' ? null : targets.map(target => stateOf(target, name, key)) }
     if (id !== null) this.#newestId = id
     const frame = new Frame(text, size, compress, place)
     for (const target of targets) {

@@ -1,6 +1,6 @@
 // What waits for one client, in order, and how it gets to the client's stream, a write a visit. It must not know of
 // channels or of the broker.
-import type { Batch, Batches, Frame } from './batch.js'
+import { channelOf, type Batch, type Batches, type Frame } from './batch.js'
 import type { Counters } from './counters.js'
 import type { Encoding } from './encoding.js'
 import { GzipStream } from './gzip.js'
@@ -113,6 +113,8 @@ export abstract class Outbox implements Visited, StreamOwner {
   protected abstract overfull (): void
   /** Writing failed. */
   protected abstract failed (error: unknown): void
+  /** Whether it is in a channel. */
+  protected abstract isIn (channel: string): boolean
 
   /** Whether its stream goes out as gzip. */
   get compressed (): boolean {
@@ -195,8 +197,14 @@ export abstract class Outbox implements Visited, StreamOwner {
   #pushAside (frame: Frame): void {
     this.#side ??= new Waiting()
     const before = this.#side.places
-    this.host.counters.conflated += this.#side.push(frame)
+    this.host.counters.conflated += this.#side.push(frame, this.#statesOf(frame))
     this.#enqueued += this.#side.places - before
+  }
+
+  /** Which states an event says to this client: what it says to channels of others alone, nothing newer need say. */
+  #statesOf ({ place: { states } }: Frame): readonly string[] | null {
+    if (states === null || states.length === 1) return states
+    return states.filter(state => this.isIn(channelOf(state)))
   }
 
   /** Puts an event in line and resolves when the socket took it (true) or it never will (false). */

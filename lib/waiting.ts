@@ -1,6 +1,26 @@
 // What waits for one client alone, in order: behind the lists that it shares with others, and of each state the newest event.
 // It must not know of clients or sockets.
-import type { Frame } from './batch.js'
+import type { Frame, Place } from './batch.js'
+
+/** An event in line. */
+interface Slot {
+  frame: Frame
+  /** Which of those that it says concern the client. */
+  states: readonly string[]
+  /** How many of them nothing newer says. */
+  said: number
+  /**
+   * The oldest place behind which a client that lacks this event must resume. One that is not kept may stand for one that is,
+   * which has left the line for it and would come again. `null` where there is none.
+   */
+  due: Place | null
+  /** Which one it was in line: grows from slot to slot. */
+  readonly number: number
+  previous: Slot | null
+  next: Slot | null
+}
+
+const NONE: readonly string[] = []
 
 /**
  * A newer state takes the place of the older one that waits: at the end of the line, a key that changes often would never
@@ -10,79 +30,89 @@ import type { Frame } from './batch.js'
 export class Waiting {
   /** Bytes of stream, before any encoding. */
   size = 0
-  /** From the first place on; `null` where what stood there was given up. */
-  #frames: Array<Frame | null> = []
-  /** Places that were left before the first one. */
+  #first: Slot | null = null
+  #last: Slot | null = null
+  /** Numbers of the last one that came in line, and of the last one that left it. */
+  #came = 0
   #left = 0
-  /** The place of the newest event of each state. */
-  readonly #places = new Map<string, number>()
-  /** Of events that say several states, how many of these nothing newer says. */
-  readonly #said = new Map<number, number>()
+  /** The newest event of each state. */
+  readonly #newestOf = new Map<string, Slot>()
   /** Whether something newer may stand before something older. */
   #reordered = false
-  /** The newest event with an id that ever came. */
-  #newest: Frame | null = null
+  /** The newest place that ever came. */
+  #newest: Place | null = null
 
-  /** Places in line, those included that were given up. */
+  /** Places in line, those included that were given up and that nothing behind them has left. */
   get places (): number {
-    return this.#frames.length
+    return this.#came - this.#left
   }
 
   /**
    * Puts an event in line.
+   * @param states which of those that it says concern the client; `null` where it has no key
    * @returns how many older ones it leaves nothing to say for
    */
-  push (frame: Frame): number {
-    const { position, id, states } = frame.place
+  push (frame: Frame, states: readonly string[] | null): number {
+    const { place } = frame
+    const kept = place.id !== null
     this.size += frame.size
-    if (id !== null && (this.#newest === null || position > this.#newest.place.position)) this.#newest = frame
-    if (states === null) {
-      this.#frames.push(frame)
-      return 0
-    }
-    let last = -1
+    if (kept && (this.#newest === null || place.position > this.#newest.position)) this.#newest = place
+    let due = kept ? place : null
+    let last: Slot | null = null
     let superseded = 0
-    for (const state of states) {
-      const place = this.#places.get(state)
-      if (place === undefined) continue
-      last = Math.max(last, place)
-      if (this.#supersede(place)) superseded++
+    for (const state of states ?? NONE) {
+      const slot = this.#newestOf.get(state)
+      if (slot === undefined) continue
+      if (--slot.said === 0) superseded++
+      if (!kept) due = older(due, slot.due)
+      const behind: Slot = last === null || slot.number > last.number ? slot : last
+      const before: Slot | null = behind === slot ? last : slot
+      if (before !== null && before !== behind && before.said === 0) this.#unlink(before)
+      last = behind
     }
-    // Behind all that says one of its states: where the last of these was, if that is free now.
-    const place = last !== -1 && this.#frames[last - this.#left] === null ? last : this.#left + this.#frames.length
-    if (place === last) this.#reordered = true
-    this.#frames[place - this.#left] = frame
-    for (const state of states) this.#places.set(state, place)
-    if (states.length > 1) this.#said.set(place, states.length)
+    // Behind all that says one of its states: where the last of these is, if nothing is left that it says.
+    const free = last !== null && last.said === 0
+    if (free || (!kept && due !== null)) this.#reordered = true
+    const slot = free ? this.#replace(last!, frame) : this.#append(frame)
+    slot.states = states ?? NONE
+    slot.said = slot.states.length
+    slot.due = due
+    for (const state of slot.states) this.#newestOf.set(state, slot)
     return superseded
   }
 
-  /** Something newer says one of a place's states. Returns whether nothing is left that it says. */
-  #supersede (place: number): boolean {
-    const said = (this.#said.get(place) ?? 1) - 1
-    if (said > 0) {
-      this.#said.set(place, said)
-      return false
-    }
-    this.#said.delete(place)
-    this.size -= this.#frames[place - this.#left]!.size
-    this.#frames[place - this.#left] = null
-    return true
+  #replace (slot: Slot, frame: Frame): Slot {
+    this.size -= slot.frame.size
+    slot.frame = frame
+    return slot
+  }
+
+  #append (frame: Frame): Slot {
+    const slot: Slot = { frame, states: NONE, said: 0, due: null, number: ++this.#came, previous: this.#last, next: null }
+    if (this.#last === null) this.#first = slot
+    else this.#last.next = slot
+    this.#last = slot
+    return slot
+  }
+
+  #unlink (slot: Slot): void {
+    this.size -= slot.frame.size
+    if (slot.previous === null) this.#first = slot.next
+    else slot.previous.next = slot.next
+    if (slot.next === null) this.#last = slot.previous
+    else slot.next.previous = slot.previous
   }
 
   /** Takes the first events, at least one, and no more than so many bytes of several. */
   take (limit: number): Frame[] {
-    let places = 0
+    const taken: Slot[] = []
     let size = 0
-    for (const frame of this.#frames) {
-      if (frame !== null) {
-        if (size > 0 && size + frame.size > limit) break
-        size += frame.size
-      }
-      places++
+    for (let slot = this.#first; slot !== null && (size === 0 || size + slot.frame.size <= limit); slot = slot.next) {
+      size += slot.frame.size
+      taken.push(slot)
+      this.#leave(slot)
     }
-    const taken = this.#leave(places)
-    return this.#reordered ? this.#safely(taken) : taken
+    return this.#reordered ? this.#safely(taken) : taken.map(({ frame }) => frame)
   }
 
   /**
@@ -90,44 +120,39 @@ export class Waiting {
    * @returns how many events
    */
   drop (bytes: number): number {
-    let places = 0
-    let size = 0
-    while (places < this.#frames.length && size < bytes) size += this.#frames[places++]?.size ?? 0
-    return this.#leave(places).length
+    let count = 0
+    for (let size = 0; this.#first !== null && size < bytes; count++) {
+      size += this.#first.frame.size
+      this.#leave(this.#first)
+    }
+    return count
   }
 
-  #leave (places: number): Frame[] {
-    const frames = this.#frames.splice(0, places)
-    frames.forEach((frame, i) => {
-      const place = this.#left + i
-      this.#said.delete(place)
-      for (const state of frame?.place.states ?? []) if (this.#places.get(state) === place) this.#places.delete(state)
-    })
-    this.#left += places
-    const taken = frames.filter(frame => frame !== null)
-    for (const { size } of taken) this.size -= size
-    return taken
+  /** The first one leaves. */
+  #leave (slot: Slot): void {
+    this.#unlink(slot)
+    this.#left = slot.number
+    for (const state of slot.states) if (this.#newestOf.get(state) === slot) this.#newestOf.delete(state)
   }
 
   /** Events that leave now, with ids from which a client can resume that got no more than them. */
-  #safely (frames: readonly Frame[]): Frame[] {
-    const safe = [...frames]
-    // The oldest of those that come behind.
-    let oldest = this.#frames.reduce(older, null)
-    for (let i = safe.length - 1; i >= 0; i--) {
-      const frame = safe[i]!
+  #safely (taken: readonly Slot[]): Frame[] {
+    // The oldest place of those that come behind.
+    let oldest: Place | null = null
+    for (let slot = this.#first; slot !== null; slot = slot.next) oldest = older(oldest, slot.due)
+    const frames: Frame[] = []
+    for (const { frame, due } of taken.toReversed()) {
       const { position, id } = frame.place
-      if (id === null) continue
-      if (oldest === null) safe[i] = frame.withId(this.#newest!.place.id!)
-      else if (position > oldest.place.position) safe[i] = frame.withId(oldest.place.before)
-      oldest = older(oldest, frame)
+      const safe = oldest === null ? this.#newest?.id : position > oldest.position ? oldest.before : id
+      frames.push(id === null ? frame : frame.withId(safe!))
+      oldest = older(oldest, due)
     }
-    return safe
+    return frames.reverse()
   }
 }
 
-/** The older of two events that have ids. */
-function older (one: Frame | null, other: Frame | null): Frame | null {
-  if (other === null || other.place.id === null) return one
-  return one === null || other.place.position < one.place.position ? other : one
+/** The older of two places. */
+function older (one: Place | null, other: Place | null): Place | null {
+  if (one === null || other === null) return one ?? other
+  return other.position < one.position ? other : one
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import { History } from '../lib/history.js'
+import { History, type KeptEvent } from '../lib/history.js'
 import { buildApp } from './support/app.js'
 import { keptEvent } from './support/kept-event.js'
 import { ModelHistory } from './support/model-history.js'
@@ -157,10 +157,17 @@ t.test('historyMaxBytes holds for what the process really takes', { jobs: 2 }, a
     await heapGrowth(t, 'a channel for each event', 'many channels', 'long channel names', 'long non-Latin-1 channel names',
       'events for many channels', 'large events', 'large non-Latin-1 events')
   })
+  t.test('with states, and their removals', async t => {
+    await heapGrowth(t, 'states', 'states with long non-Latin-1 keys', 'states of many channels', 'removals')
+  })
   await t.end()
 })
 
 const TARGETS = ['', 'a', 'b', 'c', '\0id']
+
+function essence ({ position, name, key, remove, text }: KeptEvent): Partial<KeptEvent> {
+  return { position, name, key, remove, text }
+}
 
 t.test('History does what a simple model does', async t => {
   const random = new Random()
@@ -177,7 +184,10 @@ t.test('History does what a simple model does', async t => {
         position += 1 + random.below(3)
         const text = 'x'.repeat(random.below(300)) + random.pick(['', 'é', '日'])
         const targets = random.some(TARGETS, 0.3)
-        const event = keptEvent(position, text, { name: random.pick(['m', 'n']), except: random.pick(['', 'id']) })
+        // Of removals that went for want of bytes nobody can tell the model.
+        const key = random.pick(['', '', 'k', 'l', `k${random.below(60)}`])
+        const remove = key !== '' && maxBytes === Infinity && random.chance(0.3)
+        const event = keptEvent(position, text, { name: random.pick(['m', 'n']), except: random.pick(['', 'id']), key, remove })
         if (targets.length === 0) targets.push(random.pick(TARGETS))
         history.add(event, targets)
         model.add(event, targets)
@@ -189,10 +199,12 @@ t.test('History does what a simple model does', async t => {
         const asked = random.some(TARGETS)
         const after = random.below(position + 2)
         const to = random.chance(0.5) ? position : random.below(position + 2)
-        const expected = model.range(asked, after, to)
-        assert.deepEqual([...history.range(asked, after, to)].map(({ position, name, text }) => ({ position, name, text })), expected.map(({ position, name, text }) => ({ position, name, text })))
-        assert.equal(history.first(asked, after, to), expected[0]?.position ?? 0)
-        for (const target of TARGETS) assert.equal(history.has(target, after, to), model.range([target], after, to).length > 0)
+        const fresh = random.chance(0.5)
+        const expected = model.range(asked, after, to, fresh)
+        assert.deepEqual([...history.range(asked, after, to, fresh)].map(essence), expected.map(essence))
+        assert.equal(history.first(asked, after, to, fresh), expected[0]?.position ?? 0)
+        for (const target of TARGETS) assert.equal(history.has(target, after, to, fresh), model.range([target], after, to, fresh).length > 0)
+        for (const target of TARGETS) assert.deepEqual([...history.states(target, 'm')].map(essence), model.states(target, 'm').map(essence))
         const { tick, change } = random.pick(ticks)
         const lost = history.lost(asked, after, tick)
         if (maxBytes === Infinity) assert.equal(lost, model.lost(asked, after, change), `lost(${asked}, ${after}, ${tick})`)
@@ -210,7 +222,8 @@ t.test('History does what a simple model does', async t => {
 t.test('History lets go of everything it counted', async t => {
   const history = new History({ size: 3, maxAge: 0, maxBytes: Infinity })
   for (let position = 1; position <= 100; position++) {
-    history.add(keptEvent(position, 'text'), [`target-${position % 7}`, 'all'])
+    const key = position % 3 === 0 ? '' : `key ${position % 11}`
+    history.add(keptEvent(position, 'text', { key, remove: key !== '' && position % 4 === 0 }), [`target-${position % 7}`, 'all'])
   }
   const last = performance.now()
   while (performance.now() === last);

@@ -38,7 +38,9 @@ export type SSEInput<Name extends SSEEventName, Options> =
   (Options extends { raw: true } ? string : SSEEventData<Name>) | (Options extends { remove: true } ? null : never)
 
 /** The properties of an event's data that can be its key. See `keyed()`. */
-export type SSEKeyProperty<Data> = { [Property in keyof Data]-?: Data[Property] extends string | number ? Property : never }[keyof Data] & string
+export type SSEKeyProperty<Data> = [Data] extends [object]
+  ? { [Property in keyof Data]-?: Data[Property] extends string | number ? Property : never }[keyof Data] & string
+  : never
 
 /** What a route says of its client. */
 export type SSEMetadata = SSERegister extends { metadata: infer Metadata } ? Metadata : Record<string, unknown>

@@ -8,5 +8,6 @@ import { redis } from './redis.js'
 import { replays } from './replay.js'
 import type { Scenario } from './scenario.js'
 import { slow } from './slow.js'
+import { states } from './states.js'
 
-export const SCENARIOS: readonly Scenario[] = [publish, channels, connect, ...fanout, ...rates, replays, slow, ...redis, idle]
+export const SCENARIOS: readonly Scenario[] = [publish, channels, connect, ...fanout, ...rates, replays, slow, ...states, ...redis, idle]

@@ -20,6 +20,10 @@ const KINDS: Record<string, (hub: SSEHub, n: number) => Promise<unknown>> = {
   'long non-Latin-1 channel names': (hub, n) => hub.toChannel('道'.repeat(240) + n, 'tick', { n }),
   'long event names': (hub, n) => hub.toChannel('a', ('e'.repeat(240) + n), { n }),
   'long excepted ids': (hub, n) => hub.toChannel('a', 'tick', { n }, { except: 'x'.repeat(240) + n }),
+  states: (hub, n) => hub.toChannel('a', 'tick', { n }, { key: `key-${n}` }),
+  'states with long non-Latin-1 keys': (hub, n) => hub.toChannel('a', 'tick', { n }, { key: '鍵'.repeat(240) + n }),
+  'states of many channels': (hub, n) => hub.toChannels(Array.from({ length: 50 }, (_, i) => `channel-${i + n % 100}`), 'tick', { n }, { key: `key-${n}` }),
+  removals: (hub, n) => hub.toChannel('a', 'tick', null, { key: `key-${n}`, remove: true }),
   'events for many channels': (hub, n) => hub.toChannels(Array.from({ length: 50 }, (_, i) => `channel-${i + n % 100}`), 'tick', { n })
 }
 
@@ -38,7 +42,10 @@ async function growthOfHistory (publish: (hub: SSEHub, n: number) => Promise<unk
   }
   await publishSome(20)
   const before = used()
-  while (stats().historyEvents === published) await publishSome(20)
+  for (let bytes = 0; bytes < stats().historyBytes;) {
+    bytes = stats().historyBytes
+    await publishSome(20)
+  }
   await publishSome(published / 8)
   const growth = used() - before
   const counted = stats().historyBytes

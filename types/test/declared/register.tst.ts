@@ -2,7 +2,7 @@
 import { Type } from '@sinclair/typebox'
 import Fastify from 'fastify'
 import { describe, expect, test } from 'tstyche'
-import sse, { type SSEClient, type SSEEventData, type SSEEventName, type SSEMetadata } from 'fastify-sse-hub'
+import sse, { keyed, type SSEClient, type SSEEventData, type SSEEventName, type SSEMetadata, type SSEState } from 'fastify-sse-hub'
 
 const events = {
   notification: Type.Object({ type: Type.String(), message: Type.String() }),
@@ -76,5 +76,37 @@ test('the event filter of a stream holds declared names', () => {
   app.get('/', (_request, reply) => {
     expect(reply.sse).type.toBeCallableWith([], { events: ['progress'] })
     expect(reply.sse).type.not.toBeCallableWith([], { events: ['progres'] })
+  })
+})
+
+describe('states', () => {
+  const price = Type.Object({ symbol: Type.String(), price: Type.Number(), note: Type.Optional(Type.String()), tags: Type.Array(Type.String()) })
+
+  test('a schema names a property that holds a string or a number as its key, and stays what it is', () => {
+    expect(keyed).type.toBeCallableWith(price, 'symbol')
+    expect(keyed).type.toBeCallableWith(price, 'price')
+    expect(keyed).type.not.toBeCallableWith(price, 'sybmol')
+    expect(keyed).type.not.toBeCallableWith(price, 'tags')
+    expect(keyed).type.not.toBeCallableWith(price, 'note')
+    expect(keyed).type.not.toBeCallableWith(Type.String(), 'symbol')
+    expect(keyed(price, 'symbol')).type.toBe<typeof price>()
+    expect(keyed(Type.Union([price, Type.Object({ symbol: Type.Literal('x') })]), 'symbol')).type.toBeAssignableTo<object>()
+  })
+
+  test('what is removed needs no data', () => {
+    expect(app.sse.toChannel).type.toBeCallableWith('room', 'progress', null, { key: 'x', remove: true })
+    expect(app.sse.toChannel).type.toBeCallableWith('room', 'progress', { percent: 1 }, { key: 'x', remove: true })
+    expect(app.sse.toChannel).type.not.toBeCallableWith('room', 'progress', null, { key: 'x' })
+    expect(app.sse.toChannel).type.not.toBeCallableWith('room', 'progress', null, { key: 'x', remove: false })
+    expect(app.sse.toChannel).type.not.toBeCallableWith('room', 'progress', undefined, { key: 'x', remove: true })
+    expect(app.sse.toChannel).type.not.toBeCallableWith('room', 'progress', { percent: 1 }, { key: 1 })
+    expect(client.send).type.not.toBeCallableWith('progress', { percent: 1 }, { key: 'x' })
+  })
+
+  test('the present states have the data of their event', () => {
+    expect(app.sse.state('room', 'progress')).type.toBe<Promise<Array<SSEState<'progress'>>>>()
+    expect(app.sse.state(null, 'progress').then(([state]) => state!.data.percent)).type.toBe<Promise<number>>()
+    expect(app.sse.state).type.not.toBeCallableWith('room', 'message')
+    expect(app.sse.state).type.not.toBeCallableWith(undefined, 'progress')
   })
 })

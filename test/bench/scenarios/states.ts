@@ -1,0 +1,102 @@
+// A ticker: the newest value of many keys, to many clients of which some read slowly; and what keys cost where nobody does.
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Bench } from '../bench.js'
+import type { LoadMethods } from '../processes/load.js'
+import type { PacedMethods } from '../processes/paced.js'
+import type { TickerMethods } from '../processes/ticker.js'
+import { Process } from '../rpc.js'
+import { SIZE, type Figures, type Scenario } from './scenario.js'
+
+const SYMBOLS = 1000
+const PER_SECOND = 1000
+const CLIENTS = 1000
+const SLOW = 100
+/** What the slow ones read. */
+const BYTES_PER_SECOND = 5000
+const SECONDS = 100
+const FLOOD_SECONDS = 3
+
+interface Setup {
+  readonly ticker: Process<TickerMethods>['call']
+  readonly load: Process<LoadMethods>['call']
+  readonly paced: Process<PacedMethods>['call']
+  readonly port: number
+  /** Where slow clients connect. */
+  readonly path: string
+}
+
+async function withTicker<Result> (keyed: boolean, work: (setup: Setup) => Promise<Result>): Promise<Result> {
+  const folder = await mkdtemp(join(tmpdir(), 'sse-'))
+  const path = join(folder, 'socket')
+  const program = (name: string): URL => new URL(import.meta.resolve(`../processes/${name}.js`))
+  const ticker = new Process<TickerMethods>(program('ticker'), [JSON.stringify({ symbols: SYMBOLS, keyed }), path], 0)
+  const load = new Process<LoadMethods>('load', [], 1)
+  const paced = new Process<PacedMethods>(program('paced'), [], 1)
+  try {
+    const port = await ticker.call.port()
+    return await work({ ticker: ticker.call, load: load.call, paced: paced.call, port, path })
+  } finally {
+    await Promise.all([ticker.end(), load.end(), paced.end()])
+    await rm(folder, { recursive: true })
+  }
+}
+
+async function slowReaders (bench: Bench): Promise<Figures> {
+  return await withTicker(true, async ({ ticker, load, paced, port, path }) => {
+    const slow = Math.min(SLOW, bench.clients(SLOW))
+    await load.connect({ port, clients: bench.clients(CLIENTS - SLOW), size: SIZE })
+    // All symbols have a value, and the server has compiled what it does.
+    const before = 3 * SYMBOLS
+    await ticker.flood({ milliseconds: 0, perTurn: before, channels: 1, size: SIZE })
+    await load.finish(before)
+    const used = await ticker.used()
+    await paced.connect({ path, count: slow, events: SYMBOLS })
+    const writes = await ticker.writes()
+    await paced.pace(BYTES_PER_SECOND)
+    const count = bench.amount(SECONDS) * PER_SECOND
+    await ticker.flow({ perSecond: PER_SECOND, count, size: SIZE, first: before + 1, step: 1 })
+    const memory = (await ticker.used() - used) / slow / 1024
+    const { excess, lag, lap } = await paced.judge({ symbols: SYMBOLS, bytesPerSecond: BYTES_PER_SECOND, times: await ticker.times(), samples: await ticker.samples() })
+    // The load client checks that the others got all, each in its order.
+    await load.finish(before + count)
+    const { conflated, slowDisconnects } = await ticker.stats()
+    if (slowDisconnects > 0 || (conflated === 0 && bench.amount(SECONDS) === SECONDS)) throw new Error(`${slowDisconnects} were disconnected, ${conflated} events replaced`)
+    return { writes, memory, excess, lag, lap }
+  })
+}
+
+async function throughput (bench: Bench, keyed: boolean): Promise<number> {
+  return await withTicker(keyed, async ({ ticker, load, port }) => {
+    await load.connect({ port, clients: bench.clients(CLIENTS), size: SIZE })
+    const { last, startedAt } = await ticker.flood({ milliseconds: bench.amount(FLOOD_SECONDS * 1000), perTurn: 1, channels: 1, size: SIZE })
+    const { endedAt, deliveries } = await load.finish(last)
+    return deliveries / (endedAt - startedAt) * 1e6
+  })
+}
+
+export const states: readonly Scenario[] = [
+  {
+    title: `${CLIENTS} clients in one channel, one publish a turn, of ${SYMBOLS} keys in turn`,
+    subjects: ['ours'],
+    async run (bench) {
+      const plain = await throughput(bench, false)
+      const keyed = await throughput(bench, true)
+      return { plain, keyed, ratio: keyed / plain }
+    },
+    goals: [{ name: 'states', figure: 'ratio', unit: '× the deliveries/s without keys', versus: null, atLeast: 0.95 }]
+  },
+  {
+    title: `${SYMBOLS} keys, ${PER_SECOND} updates/s, ${CLIENTS} clients, ${SLOW} of which read ${BYTES_PER_SECOND / 1000} KB/s`,
+    subjects: ['ours'],
+    run: slowReaders,
+    goals: [
+      { name: 'states', figure: 'excess', unit: 's that a key was behind beyond one lap', versus: null, atMost: 1 },
+      { name: 'states', figure: 'lap', unit: 's, the longest lap', versus: null },
+      { name: 'states', figure: 'lag', unit: 's, the farthest that a key was behind', versus: null },
+      { name: 'states', figure: 'memory', unit: 'KiB a slow client', versus: null, atMost: 256 },
+      { name: 'states', figure: 'writes', unit: 'writes for a new client\'s 1,000 states', versus: null, atMost: 1 }
+    ]
+  }
+]

@@ -1,0 +1,248 @@
+// Random programs about states, for test/states-properties.test.ts: publishes with and without keys, and clients that read, stop
+// reading, read a little, are cut and come back. Run on a real hub with real clients, and compared with what was published.
+import Fastify, { type FastifyInstance } from 'fastify'
+import fc from 'fast-check'
+import sse, { type SSEClient, type SSEPublishOptions } from '../../lib/index.js'
+import type { Client } from '../../lib/client.js'
+import { StreamClient } from './stream-client.js'
+
+const CHANNELS = ['red', 'green']
+const SLOTS = 4
+/** Of an event that fills a socket. */
+const FILL = 'x'.repeat(40_000)
+
+const publish = fc.record({
+  channels: fc.oneof<Array<fc.WeightedArbitrary<string[]>>>(
+    { weight: 5, arbitrary: fc.constantFrom(...CHANNELS).map(channel => [channel]) },
+    { weight: 3, arbitrary: fc.constant([...CHANNELS]) },
+    // To everybody.
+    { weight: 1, arbitrary: fc.constant(['']) }
+  ),
+  name: fc.constantFrom('a', 'b'),
+  key: fc.oneof({ weight: 5, arbitrary: fc.constantFrom('k', 'l', 'm') }, { weight: 1, arbitrary: fc.constant('') }),
+  remove: fc.oneof({ weight: 5, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
+  transient: fc.oneof({ weight: 6, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
+  /** Bytes more: some are several to a write, and some are several writes to a lap. */
+  size: fc.constantFrom(0, 0, 0, 3000, 30_000)
+})
+
+const slot = fc.nat(SLOTS - 1)
+
+const command = fc.oneof(
+  { weight: 14, arbitrary: publish.map(publish => ({ do: 'publish' as const, publish })) },
+  { weight: 5, arbitrary: fc.record({ slot, resumes: fc.oneof({ weight: 4, arbitrary: fc.constant(true) }, { weight: 1, arbitrary: fc.constant(false) }) }).map(open => ({ do: 'open' as const, ...open })) },
+  { weight: 4, arbitrary: slot.map(slot => ({ do: 'pause' as const, slot })) },
+  { weight: 2, arbitrary: slot.map(slot => ({ do: 'resume' as const, slot })) },
+  { weight: 4, arbitrary: fc.record({ slot, turns: fc.nat(4) }).map(sip => ({ do: 'sip' as const, ...sip })) },
+  { weight: 2, arbitrary: fc.record({ slot, turns: fc.nat(2) }).map(cut => ({ do: 'cut' as const, ...cut })) },
+  { weight: 1, arbitrary: slot.map(slot => ({ do: 'direct' as const, slot })) }
+)
+
+export const program = fc.record({
+  compress: fc.boolean(),
+  commands: fc.array(command, { minLength: 4, maxLength: 40, size: 'max' })
+})
+
+type Publish = typeof publish extends fc.Arbitrary<infer Value> ? Value : never
+export type Program = typeof program extends fc.Arbitrary<infer Value> ? Value : never
+
+/** One event that was published. */
+interface Published extends Publish {
+  readonly n: number
+}
+
+/** One stream of a slot. */
+interface Connection {
+  readonly reader: StreamClient
+  readonly client: SSEClient
+  /** How many events had been published when it came. */
+  readonly from: number
+  readonly resumes: boolean
+  paused: boolean
+  /** It did not read for a while: it may have been sent the newest states alone. */
+  wasPaused: boolean
+}
+
+/** One browser: the streams that it has had since it last began anew. */
+interface Slot {
+  readonly channels: readonly string[]
+  readonly names: readonly string[] | undefined
+  connections: Connection[]
+  /** It is connected. */
+  open: boolean
+}
+
+let apps = 0
+
+export class StateRun {
+  readonly #program: Program
+  readonly #socketPath: string
+  readonly #published: Published[] = []
+  readonly #slots: readonly Slot[]
+  #app!: FastifyInstance
+
+  constructor (program: Program, path: string) {
+    this.#program = program
+    this.#socketPath = `${path}-${++apps}`
+    this.#slots = Array.from({ length: SLOTS }, (_, i) => ({ channels: CHANNELS.slice(0, 1 + i % 2), names: i === 3 ? ['a', 'end'] : undefined, connections: [], open: false }))
+  }
+
+  /** Rejects where a client saw something else than was promised. */
+  async run (): Promise<void> {
+    this.#app = Fastify({ forceCloseConnections: true }) as unknown as FastifyInstance
+    // Nothing is ever lost for want of room.
+    await this.#app.register(sse, { historySize: 1000, maxBufferedBytes: 50_000_000, compress: this.#program.compress, reconnectSpread: 0 })
+    this.#app.get<{ Params: { slot: number } }>('/:slot', (request, reply) => {
+      const { channels, names } = this.#slots[request.params.slot]!
+      reply.sse(channels, names === undefined ? {} : { events: names })
+    })
+    await this.#app.listen({ path: this.#socketPath })
+    try {
+      for (const command of this.#program.commands) await this.#do(command)
+      await this.#quiet()
+      for (const slot of this.#slots) this.#check(slot)
+    } finally {
+      for (const { connections } of this.#slots) for (const { reader } of connections) reader.destroy()
+      await this.#app.close()
+    }
+  }
+
+  async #do (command: Program['commands'][number]): Promise<void> {
+    if (command.do === 'publish') return await this.#publish(command.publish)
+    const slot = this.#slots[command.slot]!
+    if (command.do === 'open') return await this.#open(slot, command.resumes)
+    const connection = slot.connections.at(-1)
+    if (connection === undefined || !slot.open) return
+    switch (command.do) {
+      case 'pause': return await this.#pause(connection)
+      case 'resume':
+        connection.paused = false
+        return connection.reader.resume()
+      case 'sip':
+        if (!connection.paused) return
+        connection.reader.resume()
+        await turns(command.turns)
+        return connection.reader.pause()
+      case 'cut':
+        await turns(command.turns)
+        return await this.#cut(slot)
+      case 'direct':
+        connection.client.send('direct', null)
+    }
+  }
+
+  /** Stops reading, until its socket refuses bytes. */
+  async #pause (connection: Connection): Promise<void> {
+    connection.paused = connection.wasPaused = true
+    connection.reader.pause()
+    while (!(connection.client as Client).blocked && !connection.client.closed) {
+      connection.client.send('fill', FILL, { raw: true, compress: false })
+      await turns(1)
+    }
+  }
+
+  async #cut (slot: Slot): Promise<void> {
+    const { reader } = slot.connections.at(-1)!
+    slot.open = false
+    reader.destroy()
+    await reader.untilClosed()
+  }
+
+  async #open (slot: Slot, resumes: boolean): Promise<void> {
+    if (slot.open) await this.#cut(slot)
+    const lastEventId = slot.connections.findLast(({ reader }) => reader.lastEventId !== undefined)?.reader.lastEventId
+    const comesBack = resumes && lastEventId !== undefined
+    if (!comesBack) slot.connections = []
+    const connected = new Promise<SSEClient>(resolve => this.#app.sse.once('connect', resolve))
+    const headers = { ...comesBack && { 'last-event-id': lastEventId }, ...this.#program.compress && { 'accept-encoding': 'gzip' } }
+    const reader = new StreamClient({ socketPath: this.#socketPath }, `/${this.#slots.indexOf(slot)}`, headers)
+    const connection = { reader, client: await connected, from: this.#published.length, resumes: comesBack, paused: false, wasPaused: false }
+    slot.connections.push(connection)
+    slot.open = true
+    await reader.untilEvent('sse:open')
+    if (reader.greeting!.recovered !== comesBack) throw new Error(`recovered is ${reader.greeting!.recovered}`)
+  }
+
+  async #publish (publish: Publish): Promise<void> {
+    const { channels, name, key, transient, size } = publish
+    const n = this.#published.length
+    const remove = publish.remove && key !== ''
+    this.#published.push({ ...publish, remove, n })
+    const options: SSEPublishOptions = { transient, ...key !== '' && { key, remove } }
+    const data = { n, pad: 'x'.repeat(size) }
+    const { sse } = this.#app
+    await (channels[0] === '' ? sse.send(name, data, options) : channels.length === 1 ? sse.toChannel(channels[0]!, name, data, options) : sse.toChannels(channels, name, data, options))
+  }
+
+  /** All read, and have come to what was published last. */
+  async #quiet (): Promise<void> {
+    await this.#app.sse.send('end', null, { transient: true })
+    for (const { open, connections } of this.#slots) {
+      if (!open) continue
+      const { reader } = connections.at(-1)!
+      reader.resume()
+      await reader.untilEvent('end')
+    }
+  }
+
+  #check (slot: Slot): void {
+    if (!slot.open) return
+    const isFor = ({ channels, name }: Published): boolean =>
+      (slot.names?.includes(name) ?? true) && channels.some(channel => channel === '' || slot.channels.includes(channel))
+    const seen = slot.connections.map(({ reader }) => reader.own.flatMap(({ event, data }) => /^[ab]$/.test(event!) ? [this.#published[JSON.parse(data).n]!] : []))
+    for (const event of seen.flat()) if (!isFor(event)) throw new Error(`${event.n} is not for it`)
+    this.#checkPlain(seen, this.#published.filter(event => isFor(event) && event.key === ''))
+    for (const channel of ['', ...slot.channels]) {
+      for (const name of slot.names ?? ['a', 'b']) {
+        for (const key of ['k', 'l', 'm']) {
+          const says = (event: Published): boolean => event.key === key && event.name === name && event.channels.includes(channel)
+          this.#checkState(`${channel} ${name} ${key}`, slot, seen.map(events => events.filter(says)), this.#published.filter(says))
+        }
+      }
+    }
+    for (const [i, { from, wasPaused }] of slot.connections.entries()) {
+      if (wasPaused) continue
+      const until = i === slot.connections.length - 1 ? Infinity : seen[i]!.at(-1)?.n ?? -1
+      const live = this.#published.filter(event => isFor(event) && event.n >= from && event.n <= until)
+      const got = new Set(seen[i])
+      for (const event of live) if (!got.has(event)) throw new Error(`${event.n} did not come to one who reads`)
+    }
+  }
+
+  #checkPlain (seen: Published[][], published: Published[]): void {
+    for (const events of seen) checkGrows('without a key', events.filter(({ key }) => key === ''))
+    const all = new Set(seen.flat())
+    for (const event of published) if (!event.transient && !all.has(event)) throw new Error(`${event.n} is lost`)
+  }
+
+  #checkState (state: string, slot: Slot, seen: Published[][], published: Published[]): void {
+    for (const events of seen) checkGrows(state, events)
+    let last: Published | undefined
+    for (const events of seen) {
+      const [first] = events
+      // What is not kept is not there for who comes back.
+      if (first !== undefined && last !== undefined && first.n < last.n && !last.transient) throw new Error(`${state} goes back from ${last.n} to ${first.n}`)
+      last = events.at(-1) ?? last
+    }
+    const newest = published.at(-1)
+    if (newest === last || newest === undefined) return
+    const kept = published.findLast(({ transient }) => !transient)
+    // Who came later knows nothing of what is not kept, and who never knew a state need not know that it is gone.
+    const present = slot.connections.at(-1)!.from <= newest.n
+    if (!present && (last === undefined ? kept === undefined || kept.remove : last.n >= (kept?.n ?? -1))) return
+    // What is gone from one channel it was given as the state of another one.
+    if (!present && kept?.remove === true && last!.channels.length > 1) return
+    throw new Error(`${state} is at ${last?.n}, and should be at ${newest.n}`)
+  }
+}
+
+function checkGrows (what: string, events: readonly Published[]): void {
+  for (const [i, { n }] of events.entries()) {
+    if (i > 0 && n <= events[i - 1]!.n) throw new Error(`${what}: ${n} comes behind ${events[i - 1]!.n}`)
+  }
+}
+
+/** So many turns of the event loop. */
+async function turns (count: number): Promise<void> {
+  for (let turn = 0; turn < count; turn++) await new Promise(resolve => setImmediate(resolve))
+}
