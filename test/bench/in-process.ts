@@ -58,7 +58,7 @@ export async function channelCost ({ count, publishes, size }: Channels): Promis
   const sinks: Sink[] = []
   for (let index = 0; index < count; index++) {
     const channels = [`c${index}`]
-    const client = hub.prepare(channels, {}, () => null)
+    const client = hub.prepare(channels, {}, () => null, () => false)
     const sink = new Sink()
     sinks.push(sink)
     client.attach(sink)

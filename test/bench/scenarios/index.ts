@@ -1,4 +1,5 @@
 // All scenarios, in the order in which they are run.
+import { compressed } from './compressed.js'
 import { connect } from './connect.js'
 import { fanout } from './fanout.js'
 import { idle } from './idle.js'
@@ -9,4 +10,4 @@ import { replays } from './replay.js'
 import type { Scenario } from './scenario.js'
 import { slow } from './slow.js'
 
-export const SCENARIOS: readonly Scenario[] = [publish, channels, connect, ...fanout, ...rates, replays, slow, ...redis, idle]
+export const SCENARIOS: readonly Scenario[] = [publish, channels, connect, ...fanout, ...rates, replays, slow, ...compressed, ...redis, idle]
