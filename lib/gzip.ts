@@ -138,12 +138,12 @@ export class GzipStream {
 const POLYNOMIAL = 0xedb88320
 const ONE = 0x80000000
 
-/** a · b modulo the polynomial. */
+/** a · b modulo the polynomial. For every client and write, and so without branches, which nothing could predict. */
 function multiply (a: number, b: number): number {
   let product = 0
   for (let rest = a | 0; rest !== 0; rest <<= 1) {
-    if (rest < 0) product ^= b
-    b = (b & 1) === 0 ? b >>> 1 : (b >>> 1) ^ POLYNOMIAL
+    product ^= b & (rest >> 31)
+    b = (b >>> 1) ^ (POLYNOMIAL & -(b & 1))
   }
   return product
 }
