@@ -66,12 +66,13 @@ export interface Rate {
   readonly count: number
   /** Events of a turn. */
   readonly perTurn?: number
+  readonly channels?: number
   readonly size: number
   readonly content?: Content
 }
 
 /** At a rate: each turn's events at their time, or at once where that has passed. */
-export async function rate (subject: Subject, { perSecond, count, perTurn = 1, size, content }: Rate): Promise<Published> {
+export async function rate (subject: Subject, { perSecond, count, perTurn = 1, channels = 1, size, content }: Rate): Promise<Published> {
   const startedAt = now()
   let last = 0
   for (let turn = 0; turn < count; turn++) {
@@ -79,7 +80,7 @@ export async function rate (subject: Subject, { perSecond, count, perTurn = 1, s
     const wait = (due - now()) / 1000
     if (wait > 0) await setTimeout(wait)
     const pending: unknown[] = []
-    for (let index = 0; index < perTurn; index++) pending.push(subject.publish('all', payloadOf(++last, size, content)))
+    for (let index = 0; index < perTurn; index++) pending.push(subject.publish(channelOf(++last, channels), payloadOf(last, size, content)))
     await Promise.all(pending)
   }
   return { last, startedAt }
