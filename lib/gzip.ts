@@ -62,11 +62,7 @@ export class GzipChunk extends Chunk {
       plainSize += chunk.plainSize
       crc = chunk.behind(crc)
     }
-    const whole = new GzipChunk(size, plainSize, crc, allocate)
-    const target = whole.payload()
-    let at = 0
-    for (const chunk of chunks) at += chunk.payload().copy(target, at)
-    return whole
+    return new GzipChunk(size, plainSize, crc, allocate).fillFrom(chunks)
   }
 
   /** The CRC-32 of a stream with these bytes at its end, of which it was `crc` without them. */
