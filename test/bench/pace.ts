@@ -41,21 +41,31 @@ export interface Single {
   readonly size: number
 }
 
-/** Each event only when every socket's write of the one before was accepted by the kernel, and nothing is queued. */
-export async function single (subject: Subject, sockets: ReadonlySet<Socket>, { milliseconds, size }: Single): Promise<Published> {
+/**
+ * @returns waits until every socket's write since the last call was accepted by the kernel, and nothing is queued
+ */
+function taken (sockets: ReadonlySet<Socket>, turn: () => Promise<unknown>): () => Promise<void> {
   const all = [...sockets]
   const written = all.map(socket => socket.bytesWritten)
+  return async () => {
+    for (let index = 0; index < all.length;) {
+      const { writableLength, bytesWritten } = all[index]!
+      if (writableLength === 0 && bytesWritten > written[index]!) written[index++] = bytesWritten
+      else await turn()
+    }
+  }
+}
+
+/** Each event only when all sockets have taken the one before. */
+export async function single (subject: Subject, sockets: ReadonlySet<Socket>, { milliseconds, size }: Single): Promise<Published> {
+  const allHaveTaken = taken(sockets, setImmediate)
   const startedAt = now()
   const end = startedAt + milliseconds * 1000
   let last = 0
   do {
     last++
     await subject.publish('all', payloadOf(last, size))
-    for (let index = 0; index < all.length;) {
-      const { writableLength, bytesWritten } = all[index]!
-      if (writableLength === 0 && bytesWritten > written[index]!) written[index++] = bytesWritten
-      else await setImmediate()
-    }
+    await allHaveTaken()
   } while (now() < end)
   return { last, startedAt }
 }
@@ -67,12 +77,15 @@ export interface Rate {
   /** Events of a turn. */
   readonly perTurn?: number
   readonly channels?: number
+  /** Whether a turn also waits until all sockets have taken the one before: what a busy machine delays is not joined. */
+  readonly apart?: boolean
   readonly size: number
   readonly content?: Content
 }
 
 /** At a rate: each turn's events at their time, or at once where that has passed. */
-export async function rate (subject: Subject, { perSecond, count, perTurn = 1, channels = 1, size, content }: Rate): Promise<Published> {
+export async function rate (subject: Subject, sockets: ReadonlySet<Socket>, { perSecond, count, perTurn = 1, channels = 1, apart = false, size, content }: Rate): Promise<Published> {
+  const allHaveTaken = taken(sockets, () => setTimeout(1))
   const startedAt = now()
   let last = 0
   for (let turn = 0; turn < count; turn++) {
@@ -82,6 +95,7 @@ export async function rate (subject: Subject, { perSecond, count, perTurn = 1, c
     const pending: unknown[] = []
     for (let index = 0; index < perTurn; index++) pending.push(subject.publish(channelOf(++last, channels), payloadOf(last, size, content)))
     await Promise.all(pending)
+    if (apart) await allHaveTaken()
   }
   return { last, startedAt }
 }

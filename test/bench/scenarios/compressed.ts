@@ -27,14 +27,14 @@ interface Paced {
   readonly size: number
 }
 
-/** At a rate at which every event has left before the next turn's come. */
+/** At a rate, and in one channel no turn's events before all clients have those of the turn before. */
 async function paced (bench: Bench, subject: SubjectName, { clients, perSecond, perTurn, channels = 1, perClient = 1, size }: Paced): Promise<Figures> {
   return await bench.with(subject, { hub: {} }, async ({ server, load, port }) => {
     await load.connect({ port, clients: bench.clients(clients), channels, perClient, size, compressed: compressedOf(subject) })
     await load.time()
     const before = await server.usage()
     const count = Math.ceil(bench.amount(SECONDS) * perSecond)
-    const { last } = await server.rate({ perSecond, count, perTurn, channels, size, content: 'market' })
+    const { last } = await server.rate({ perSecond, count, perTurn, channels, apart: channels === 1, size, content: 'market' })
     const { p50, p99, wire, deliveries } = await load.finish(last)
     const after = await server.usage()
     return { bytes: wire / deliveries, cpu: (after.cpu - before.cpu) / 1000, p50, p99 }
