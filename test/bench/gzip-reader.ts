@@ -88,6 +88,8 @@ export class GzipReader extends EventReader {
 
   #decodedInOrder (blocks: Buffer): readonly Event[] {
     const text = inflateRawSync(blocks, { dictionary: this.#window, finishFlush: constants.Z_SYNC_FLUSH })
+    // A flush that fills zlib's buffer to the last byte is followed by one of nothing.
+    if (text.length === 0) return []
     this.#window = this.#window === undefined ? text : Buffer.concat([this.#window, text]).subarray(-WINDOW)
     return this.#create().eventsOf(text)
   }
