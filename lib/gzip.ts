@@ -62,11 +62,7 @@ export class GzipChunk extends Chunk {
       plainSize += chunk.plainSize
       crc = chunk.behind(crc)
     }
-    const whole = new GzipChunk(size, plainSize, crc, allocate)
-    const target = whole.payload()
-    let at = 0
-    for (const chunk of chunks) at += chunk.payload().copy(target, at)
-    return whole
+    return new GzipChunk(size, plainSize, crc, allocate).fillFrom(chunks)
   }
 
   /** The CRC-32 of a stream with these bytes at its end, of which it was `crc` without them. */
@@ -138,12 +134,12 @@ export class GzipStream {
 const POLYNOMIAL = 0xedb88320
 const ONE = 0x80000000
 
-/** a · b modulo the polynomial. */
+/** a · b modulo the polynomial. For every client and write, and so without branches, which nothing could predict. */
 function multiply (a: number, b: number): number {
   let product = 0
   for (let rest = a | 0; rest !== 0; rest <<= 1) {
-    if (rest < 0) product ^= b
-    b = (b & 1) === 0 ? b >>> 1 : (b >>> 1) ^ POLYNOMIAL
+    product ^= b & (rest >> 31)
+    b = (b >>> 1) ^ (POLYNOMIAL & -(b & 1))
   }
   return product
 }

@@ -101,13 +101,17 @@ export class Chunk {
    */
   static join (chunks: readonly Chunk[], size: number): Chunk {
     if (chunks.length === 1) return chunks[0]!
-    const joined = new Chunk(size)
-    let at = joined.#start
+    return new Chunk(size).fillFrom(chunks)
+  }
+
+  /** Puts the bytes of others into it, one behind the other. */
+  protected fillFrom (chunks: readonly Chunk[]): this {
+    let at = this.#start
     for (const chunk of chunks) {
-      chunk.framed.copy(joined.framed, at, chunk.#start, chunk.#start + chunk.size)
+      chunk.framed.copy(this.framed, at, chunk.#start, chunk.#start + chunk.size)
       at += chunk.size
     }
-    return joined
+    return this
   }
 
   /** The stream bytes alone: a view of the same memory. */

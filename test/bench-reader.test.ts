@@ -1,6 +1,8 @@
 // What the benchmarks' load client would notice: it must not take a run that lost, doubled or spoilt an event for a figure.
+import { constants, deflateRawSync } from 'node:zlib'
 import t from 'tap'
 import { EventReader } from './bench/event-reader.js'
+import { GzipReader, type Compressed } from './bench/gzip-reader.js'
 import { payloadOf } from './bench/payload.js'
 import { Random } from './support/random.js'
 
@@ -19,8 +21,8 @@ function chunkOf (text: string): string {
 }
 
 /** Reads a response that comes in pieces of these sizes, over and over. */
-function read (reader: EventReader, text: string, sizes: readonly number[] = [text.length]): EventReader {
-  const bytes = Buffer.from(text)
+function read (reader: EventReader, text: string | Buffer, sizes: readonly number[] = [text.length]): EventReader {
+  const bytes = Buffer.from(text as string)
   for (let at = 0, turn = 0; at < bytes.length; turn++) {
     const piece = bytes.subarray(at, at + sizes[turn % sizes.length]!)
     reader.read(piece, piece.length)
@@ -107,4 +109,57 @@ t.test('the time at which an event was published is read from it', async t => {
   const text = eventOf(1)
   read(reader, HEAD + chunkOf(text))
   t.same(times, [Number(/"at":"(\d+)"/.exec(text)![1])])
+})
+
+/** A gzip stream in pieces, each one chunk: the header, then these texts, each flushed. */
+function gzipped (texts: readonly string[], window: boolean): Buffer[] {
+  let before = Buffer.alloc(0)
+  const blocks = texts.map(text => {
+    const dictionary = window && before.length > 0 ? before : undefined
+    before = Buffer.concat([before, Buffer.from(text)])
+    return deflateRawSync(text, { finishFlush: constants.Z_SYNC_FLUSH, dictionary })
+  })
+  return [Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]), ...blocks]
+}
+
+function chunksOf (pieces: readonly Buffer[]): Buffer {
+  return Buffer.concat([Buffer.from(HEAD), ...pieces.flatMap(piece => [Buffer.from(`${piece.length.toString(16)}\r\n`), piece, Buffer.from('\r\n')])])
+}
+
+const TEXTS = [':\n\n', eventOf(1), eventOf(2) + eventOf(3), eventOf(4)]
+
+function compressed (kind: Compressed): GzipReader {
+  return new GzipReader(SIZE, 1, EVERY, kind, true)
+}
+
+t.test('compressed streams are checked event by event, whether each client has its own or blocks are shared', async t => {
+  for (const kind of ['blocks', 'stream'] as const) {
+    for (const sizes of [[1], [7, 300], [100_000]]) {
+      const reader = read(compressed(kind), chunksOf(gzipped(TEXTS, kind === 'stream')), sizes) as GzipReader
+      t.equal(reader.events, 4)
+      t.equal(reader.next, 5)
+      reader.check()
+    }
+    const lost = chunksOf(gzipped([eventOf(1), eventOf(3)], kind === 'stream'))
+    t.throws(() => read(compressed(kind), lost), { message: 'event 3 came where 2 should have' })
+    t.throws(() => read(compressed(kind), HEAD + chunkOf(eventOf(1))), { message: 'no gzip' })
+  }
+})
+
+t.test('where a stream comes in more chunks than it was flushed, its events are read when the flush has come', async t => {
+  const [header, ...blocks] = gzipped(TEXTS, true)
+  const halves = blocks.flatMap(block => [block.subarray(0, 3), block.subarray(3)])
+  const nothing = deflateRawSync('', { finishFlush: constants.Z_SYNC_FLUSH })
+  const reader = read(compressed('stream'), chunksOf([header!, ...halves, nothing])) as GzipReader
+  t.equal(reader.next, 5)
+  reader.check()
+})
+
+t.test('a shared block that refers to one before it, or that does not end on a byte, is an error', async t => {
+  const [header, , second] = gzipped([eventOf(1), eventOf(2)], true)
+  t.throws(() => read(compressed('blocks'), chunksOf([header!, second!])), { code: 'Z_DATA_ERROR' })
+  const open = deflateRawSync(eventOf(1), { finishFlush: constants.Z_BLOCK })
+  t.throws(() => read(compressed('blocks'), chunksOf([header!, open])))
+  const ended = deflateRawSync(eventOf(1))
+  t.throws(() => read(compressed('blocks'), chunksOf([header!, ended])), { message: 'a stream ends within a chunk' })
 })

@@ -16,8 +16,11 @@ export abstract class ChunkReader {
   /** Bytes left of the present chunk. */
   #left = 0
 
-  /** Is given what is in a chunk, or a part of it. */
-  protected abstract readBody (bytes: Buffer, at: number, end: number): void
+  /**
+   * Is given what is in a chunk, or a part of it.
+   * @param last whether the chunk ends with it
+   */
+  protected abstract readBody (bytes: Buffer, at: number, end: number, last: boolean): void
 
   /** Whether the stream is over. */
   get ended (): boolean {
@@ -47,7 +50,7 @@ export abstract class ChunkReader {
           this.#left -= end - at
           this.bytes += end - at
           this.open = true
-          this.readBody(bytes, at, end)
+          this.readBody(bytes, at, end, this.#left === 0)
           at = end
           if (this.#left === 0) this.#state = State.DataEnd
           break

@@ -37,7 +37,7 @@ export class EventReader extends ChunkReader {
     this.#steps = steps
   }
 
-  protected readBody (bytes: Buffer, at: number, end: number): void {
+  protected readBody (bytes: Buffer, at: number, end: number, _last: boolean): void {
     if (this.#carry !== null) {
       const carry = this.#carry
       let stop: number
@@ -88,17 +88,24 @@ export class EventReader extends ChunkReader {
   #event (bytes: Buffer, start: number, stop: number): boolean {
     if (!this.#isEvent(bytes, start, stop)) return false
     this.#length = stop - start
-    this.events++
     const data = stop - this.#tail - this.#size
-    const number = digits(bytes, data + NUMBER_AT, NUMBER_DIGITS)
+    this.take(digits(bytes, data + NUMBER_AT, NUMBER_DIGITS), this.onTime === null ? 0 : digits(bytes, data + TIME_AT, TIME_DIGITS))
+    return true
+  }
+
+  /**
+   * An event has come.
+   * @param time when it was published, where somebody wants to know
+   */
+  protected take (number: number, time: number): void {
+    this.events++
     if (this.onNumber !== null) {
       this.onNumber(number)
     } else {
       if (number !== this.next) throw new Error(`event ${number} came where ${this.next} should have`)
       this.next += this.#steps.length === 1 ? 1 : this.#steps[number % this.#steps.length]!
     }
-    if (this.onTime !== null) this.onTime(digits(bytes, data + TIME_AT, TIME_DIGITS))
-    return true
+    if (this.onTime !== null) this.onTime(time)
   }
 }
 

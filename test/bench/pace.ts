@@ -1,7 +1,7 @@
 // How a server publishes.
 import type { Socket } from 'node:net'
 import { setImmediate, setTimeout } from 'node:timers/promises'
-import { channelOf, now, payloadOf } from './payload.js'
+import { channelOf, now, payloadOf, type Content } from './payload.js'
 import type { Payload, Subject } from './subjects/subject.js'
 
 export interface Published {
@@ -16,10 +16,11 @@ export interface Flood {
   readonly perTurn: number
   readonly channels: number
   readonly size: number
+  readonly content?: Content
 }
 
 /** As fast as the subject takes it: so many publishes a turn of the event loop, all awaited. */
-export async function flood (subject: Subject, { milliseconds, perTurn, channels, size }: Flood): Promise<Published> {
+export async function flood (subject: Subject, { milliseconds, perTurn, channels, size, content }: Flood): Promise<Published> {
   const startedAt = now()
   const end = startedAt + milliseconds * 1000
   let last = 0
@@ -27,7 +28,7 @@ export async function flood (subject: Subject, { milliseconds, perTurn, channels
   do {
     for (let index = 0; index < perTurn; index++) {
       last++
-      pending[index] = subject.publish(channelOf(last, channels), payloadOf(last, size))
+      pending[index] = subject.publish(channelOf(last, channels), payloadOf(last, size, content))
     }
     await Promise.all(pending)
     await setImmediate()
@@ -40,41 +41,63 @@ export interface Single {
   readonly size: number
 }
 
-/** Each event only when every socket's write of the one before was accepted by the kernel, and nothing is queued. */
-export async function single (subject: Subject, sockets: ReadonlySet<Socket>, { milliseconds, size }: Single): Promise<Published> {
+/**
+ * @returns waits until every socket's write since the last call was accepted by the kernel, and nothing is queued
+ */
+function taken (sockets: ReadonlySet<Socket>, turn: () => Promise<unknown>): () => Promise<void> {
   const all = [...sockets]
   const written = all.map(socket => socket.bytesWritten)
+  return async () => {
+    for (let index = 0; index < all.length;) {
+      const { writableLength, bytesWritten } = all[index]!
+      if (writableLength === 0 && bytesWritten > written[index]!) written[index++] = bytesWritten
+      else await turn()
+    }
+  }
+}
+
+/** Each event only when all sockets have taken the one before. */
+export async function single (subject: Subject, sockets: ReadonlySet<Socket>, { milliseconds, size }: Single): Promise<Published> {
+  const allHaveTaken = taken(sockets, setImmediate)
   const startedAt = now()
   const end = startedAt + milliseconds * 1000
   let last = 0
   do {
     last++
     await subject.publish('all', payloadOf(last, size))
-    for (let index = 0; index < all.length;) {
-      const { writableLength, bytesWritten } = all[index]!
-      if (writableLength === 0 && bytesWritten > written[index]!) written[index++] = bytesWritten
-      else await setImmediate()
-    }
+    await allHaveTaken()
   } while (now() < end)
   return { last, startedAt }
 }
 
 export interface Rate {
+  /** Turns with an event. */
   readonly perSecond: number
   readonly count: number
+  /** Events of a turn. */
+  readonly perTurn?: number
+  readonly channels?: number
+  /** Whether a turn also waits until all sockets have taken the one before: what a busy machine delays is not joined. */
+  readonly apart?: boolean
   readonly size: number
+  readonly content?: Content
 }
 
-/** At a rate: each event at its time, or at once where that has passed. */
-export async function rate (subject: Subject, { perSecond, count, size }: Rate): Promise<Published> {
+/** At a rate: each turn's events at their time, or at once where that has passed. */
+export async function rate (subject: Subject, sockets: ReadonlySet<Socket>, { perSecond, count, perTurn = 1, channels = 1, apart = false, size, content }: Rate): Promise<Published> {
+  const allHaveTaken = taken(sockets, () => setTimeout(1))
   const startedAt = now()
-  for (let last = 1; last <= count; last++) {
-    const due = startedAt + (last - 1) * 1e6 / perSecond
+  let last = 0
+  for (let turn = 0; turn < count; turn++) {
+    const due = startedAt + turn * 1e6 / perSecond
     const wait = (due - now()) / 1000
     if (wait > 0) await setTimeout(wait)
-    await subject.publish('all', payloadOf(last, size))
+    const pending: unknown[] = []
+    for (let index = 0; index < perTurn; index++) pending.push(subject.publish(channelOf(++last, channels), payloadOf(last, size, content)))
+    await Promise.all(pending)
+    if (apart) await allHaveTaken()
   }
-  return { last: count, startedAt }
+  return { last, startedAt }
 }
 
 export interface Flow {

@@ -9,18 +9,71 @@ export const TIME_AT = 22
 export const TIME_DIGITS = 15
 const OVERHEAD = '{"n":"","at":"","pad":""}'.length + NUMBER_DIGITS + TIME_DIGITS
 
+/** Bytes of what `market` says of one trade, and of a list of orders. */
+export const TRADE = 100
+export const ORDERS = 565
+const ROWS = 6
+const SYMBOLS = ['AAPL', 'ADBE', 'AMZN', 'CSCO', 'INTC', 'META', 'MSFT', 'NFLX', 'NVDA', 'ORCL', 'PYPL', 'TSLA']
+const STATES = ['open', 'part', 'done']
+
+/** What an event's data is filled up with: the same letter, or what a stock market might say, of one of two sizes. */
+export type Content = 'letters' | 'market'
+
 let pad = ''
 
 /** @param size bytes of the serialised data */
-export function payloadOf (number: number, size: number): Payload {
-  if (pad.length !== size - OVERHEAD) pad = 'x'.repeat(size - OVERHEAD)
+export function payloadOf (number: number, size: number, content: Content = 'letters'): Payload {
   return {
     id: String(number),
     data: {
       n: String(number).padStart(NUMBER_DIGITS, '0'),
       at: String(now()).padStart(TIME_DIGITS, '0'),
-      pad
+      ...(content === 'letters' ? letters(size) : size === TRADE ? trade(number) : orders(number))
     }
+  }
+}
+
+function letters (size: number): { pad: string } {
+  if (pad.length !== size - OVERHEAD) pad = 'x'.repeat(size - OVERHEAD)
+  return { pad }
+}
+
+/** The latest orders of one stock: every event has others, the same in every run. */
+function orders (number: number): object {
+  const next = dice(number)
+  const symbol = SYMBOLS[next(SYMBOLS.length)]!
+  const around = 10_000 + next(80_000)
+  return {
+    mic: 'XNAS',
+    rows: Array.from({ length: ROWS }, (_, row) => ({
+      id: 10_000 + (number * ROWS + row) % 90_000,
+      symbol,
+      side: next(2) === 0 ? 'bid' : 'ask',
+      price: ((around + next(1000)) / 100).toFixed(2),
+      qty: 100 * (1 + next(9)),
+      state: STATES[next(STATES.length)]!
+    }))
+  }
+}
+
+function trade (number: number): object {
+  const next = dice(number)
+  return {
+    symbol: SYMBOLS[next(SYMBOLS.length)]!,
+    price: ((10_000 + next(90_000)) / 100).toFixed(2),
+    quantity: 100 * (1 + next(9)),
+    side: next(2) === 0 ? 'bid' : 'ask'
+  }
+}
+
+/** Numbers below a bound, by chance but the same for the same seed. */
+function dice (seed: number): (bound: number) => number {
+  let state = seed
+  return bound => {
+    state = (state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    return ((mixed ^ (mixed >>> 14)) >>> 0) % bound
   }
 }
 

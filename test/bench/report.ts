@@ -10,8 +10,10 @@ export interface Row {
   readonly goal: string
   readonly scenario: string
   readonly unit: string
+  /** Whose figure is judged. */
+  readonly of: string
   readonly subjects: Readonly<Record<string, Summary | { readonly failed: string } | { readonly skipped: string }>>
-  /** What ours is set against, and the ratio of the two, run by run; ours itself where it is set against nothing. */
+  /** What that is set against, and the ratio of the two, run by run; the figure itself where it is set against nothing. */
   readonly versus: string | null
   readonly judged: Summary | null
   readonly bound: string
@@ -25,7 +27,7 @@ export function rowsOf (scenario: Scenario, runs: Runs): Row[] {
 
 /** The rows of a scenario that can't be run here. */
 export function skipped (scenario: Scenario, why: string): Row[] {
-  return rowsOf(scenario, new Map()).map(row => ({ ...row, subjects: { ours: { skipped: why } }, verdict: 'skipped' }))
+  return rowsOf(scenario, new Map()).map(row => ({ ...row, subjects: { [row.of]: { skipped: why } }, verdict: 'skipped' }))
 }
 
 function rowOf (scenario: Scenario, goal: Goal, runs: Runs): Row {
@@ -42,13 +44,14 @@ function rowOf (scenario: Scenario, goal: Goal, runs: Runs): Row {
   }
   const more = goal.atLeast !== undefined
   const versus = goal.versus === 'peers' ? best(figures, more) : goal.versus
-  const ours = figures.get('ours')
+  const of = goal.of ?? 'ours'
+  const ours = figures.get(of)
   const other = versus === null ? undefined : figures.get(versus)
   const judged = ours === undefined || (goal.versus !== null && other === undefined)
     ? null
     : other === undefined ? ours : summary(ours.runs.map((value, run) => value / other.runs[run]!))
   const bound = more ? `≥ ${number(goal.atLeast!)}` : goal.atMost === undefined ? '' : `≤ ${number(goal.atMost)}`
-  return { goal: goal.name, scenario: scenario.title, unit: goal.unit, subjects, versus, judged, bound, verdict: verdict(goal, judged) }
+  return { goal: goal.name, scenario: scenario.title, unit: goal.unit, of, subjects, versus, judged, bound, verdict: verdict(goal, judged) }
 }
 
 function best (figures: ReadonlyMap<SubjectName, Summary>, more: boolean): SubjectName | null {
@@ -70,14 +73,14 @@ function verdict ({ atLeast, atMost }: Goal, judged: Summary | null): Row['verdi
 
 /** The rows as a Markdown table. */
 export function table (rows: readonly Row[]): string {
-  const lines = rows.map(({ goal, unit, scenario, subjects, versus, judged, bound, verdict }) => {
+  const lines = rows.map(({ goal, unit, scenario, of, subjects, versus, judged, bound, verdict }) => {
     const result = (name: string): string => {
       const of = subjects[name]
       return of === undefined ? '' : 'skipped' in of ? `skipped: ${of.skipped}` : 'failed' in of ? `failed: ${of.failed}` : spread(of)
     }
     const ratio = judged === null ? '' : `${number(judged.median)} (${judged.interval95.map(number).join(' to ')})`
-    const others = Object.keys(subjects).filter(name => name !== 'ours' && name !== versus).map(name => `${name}: ${result(name)}`)
-    return [goal, scenario, unit, result('ours'), versus === null ? '' : `${versus}: ${result(versus)}`, versus === null ? '' : ratio, bound, verdict, others.join('; ')]
+    const others = Object.keys(subjects).filter(name => name !== of && name !== versus).map(name => `${name}: ${result(name)}`)
+    return [goal, scenario, unit, of === 'ours' ? result(of) : `${of}: ${result(of)}`, versus === null ? '' : `${versus}: ${result(versus)}`, versus === null ? '' : ratio, bound, verdict, others.join('; ')]
   })
   const head = ['goal', 'scenario', 'figure', 'fastify-sse-hub', 'set against', 'ratio (95 %)', 'goal', 'verdict', 'others']
   return [head, head.map(() => '---'), ...lines].map(cells => `| ${cells.join(' | ')} |`).join('\n')

@@ -3,6 +3,7 @@ import { connect as openSocket, type Socket } from 'node:net'
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
 import { setTimeout } from 'node:timers/promises'
 import { EventReader } from '../event-reader.js'
+import { GzipReader, type Compressed } from '../gzip-reader.js'
 import { now } from '../payload.js'
 import { serve } from '../rpc.js'
 
@@ -22,6 +23,8 @@ export interface Connect {
   readonly publishers?: number
   /** What comes is counted by its number, and nothing of it is an error: `tally()` tells. */
   readonly tallied?: boolean
+  /** How the server compresses, where it does. */
+  readonly compressed?: Compressed | null
 }
 
 export interface Tally {
@@ -35,6 +38,8 @@ export interface Result {
   readonly endedAt: number
   readonly deliveries: number
   readonly bytes: number
+  /** Bytes from the sockets since the time of events is taken. */
+  readonly wire: number
   /** Milliseconds from an event's publishing until it was read. */
   readonly p50: number
   readonly p99: number
@@ -45,6 +50,8 @@ const AT_ONCE = 200
 /** A run in which nothing comes for so long, in milliseconds, has lost something. */
 const SILENCE = 20_000
 const ALL = Uint8Array.of(1)
+/** Of the clients that share compressed bytes, one in so many is decoded as a whole as well. */
+const SAMPLE = 200
 
 // One buffer for all: it is read out before the next socket's bytes come.
 const shared = Buffer.allocUnsafeSlow(256 * 1024)
@@ -60,6 +67,8 @@ class Client {
   readonly connected: Promise<void>
   /** How often each number has come, where that is wanted. */
   readonly seen = new Map<number, number>()
+  /** Bytes from its socket. */
+  wire = 0
   #open!: () => void
 
   constructor (port: number, reader: EventReader, stuck: boolean) {
@@ -77,7 +86,8 @@ class Client {
 
   request (path: string, lastEventId: string | null): void {
     const resume = lastEventId === null ? '' : `last-event-id: ${lastEventId}\r\n`
-    this.socket.write(`GET ${path} HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n${resume}\r\n`)
+    const encoding = this.reader instanceof GzipReader ? 'accept-encoding: gzip\r\n' : ''
+    this.socket.write(`GET ${path} HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n${encoding}${resume}\r\n`)
   }
 
   /** Takes the events of several publishers: number n is of the (n - 1) % publishers-th. */
@@ -101,6 +111,7 @@ class Client {
   #read (length: number): boolean {
     const { reader } = this
     const before = reader.next
+    this.wire += length
     try {
       readAt = now()
       reader.read(shared, length)
@@ -161,12 +172,15 @@ function subscription (index: number, channels: number, perClient: number): { pa
 
 const methods = {
   /** @returns when the last request was sent, in microseconds */
-  async connect ({ port, clients: count, channels = 1, perClient = 1, size, lastEventIds, stuck = 0, publishers = 1, tallied = false }: Connect): Promise<number> {
+  async connect ({ port, clients: count, channels = 1, perClient = 1, size, lastEventIds, stuck = 0, publishers = 1, tallied = false, compressed = null }: Connect): Promise<number> {
     const create = (index: number): { client: Client, path: string } => {
       const { path, first, steps } = subscription(index, channels, perClient)
       // The events' numbers are one more than the places of the ids before them.
       const from = lastEventIds === undefined ? first : index % lastEventIds.length + 1
-      const client = new Client(port, new EventReader(size, from, steps), index < stuck)
+      const reader = compressed === null
+        ? new EventReader(size, from, steps)
+        : new GzipReader(size, from, steps, compressed, index % SAMPLE === 0)
+      const client = new Client(port, reader, index < stuck)
       if (publishers > 1) client.takeTurns(publishers)
       if (tallied) client.tally()
       clients.push(client)
@@ -196,7 +210,10 @@ const methods = {
   /** From here on takes the time of each event. */
   time (): void {
     histogram.reset()
-    for (const { reader } of clients) reader.onTime = time => histogram.record(Math.max(1, readAt - time))
+    for (const client of clients) {
+      client.wire = 0
+      client.reader.onTime = time => histogram.record(Math.max(1, readAt - time))
+    }
   },
 
   /**
@@ -219,7 +236,11 @@ const methods = {
     clearInterval(silence)
     let bytes = 0
     let deliveries = 0
-    for (const { reader } of clients) {
+    let wire = 0
+    for (const client of clients) {
+      const { reader } = client
+      if (reader instanceof GzipReader) reader.check()
+      wire += client.wire
       bytes += reader.bytes
       deliveries += reader.events
     }
@@ -227,6 +248,7 @@ const methods = {
       endedAt: dataAt,
       deliveries,
       bytes,
+      wire,
       p50: histogram.percentile(50) / 1000,
       p99: histogram.percentile(99) / 1000
     }

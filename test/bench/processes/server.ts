@@ -23,7 +23,7 @@ const methods = {
   port: () => (subject.server.address() as { port: number }).port,
   flood: (how: Flood) => flood(subject, how),
   single: (how: Single) => single(subject, sockets, how),
-  rate: (how: Rate) => rate(subject, how),
+  rate: (how: Rate) => rate(subject, sockets, how),
   flow: (how: Flow) => flow(payload => subject.publish('all', payload), how),
   insist: (how: Flow) => flow(payload => subject.insist!('all', payload), how),
   fill: ({ count, size }: { count: number, size: number }) =>

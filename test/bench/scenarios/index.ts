@@ -1,4 +1,5 @@
 // All scenarios, in the order in which they are run.
+import { compressed } from './compressed.js'
 import { connect } from './connect.js'
 import { fanout } from './fanout.js'
 import { idle } from './idle.js'
@@ -10,4 +11,6 @@ import type { Scenario } from './scenario.js'
 import { slow } from './slow.js'
 import { states } from './states.js'
 
-export const SCENARIOS: readonly Scenario[] = [publish, channels, connect, ...fanout, ...rates, replays, slow, ...states, ...redis, idle]
+export const SCENARIOS: readonly Scenario[] = [
+  publish, channels, connect, ...fanout, ...rates, replays, slow, ...states, ...compressed, ...redis, idle
+]

@@ -10,7 +10,9 @@ export interface Goal {
   readonly name: string
   readonly figure: string
   readonly unit: string
-  /** What ours is set against: the best of the peers, another subject, or nothing: then the figure itself is judged. */
+  /** Whose figure it is, where it is not that of ours as it comes. */
+  readonly of?: SubjectName
+  /** What that is set against: the best of the peers, another subject, or nothing: then the figure itself is judged. */
   readonly versus: 'peers' | SubjectName | null
   readonly atLeast?: number
   readonly atMost?: number

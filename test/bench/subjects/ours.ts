@@ -3,7 +3,13 @@ import { setTimeout } from 'node:timers/promises'
 import Fastify from 'fastify'
 import { redisBroker } from '../../../lib/brokers/redis/index.js'
 import sse from '../../../lib/index.js'
+import type { SSEPluginOptions } from '../../../types/index.js'
 import { channelsOf, RETRY, type Payload, type Subject, type SubjectOptions } from './subject.js'
+
+/** The same with its streams compressed. */
+export function compressed (compress: SSEPluginOptions['compress']): typeof ours {
+  return options => ours({ ...options, hub: { ...options.hub, compress: compress! } })
+}
 
 export async function ours ({ hub, redis }: SubjectOptions): Promise<Subject> {
   const app = Fastify({ forceCloseConnections: true })
