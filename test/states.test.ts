@@ -3,8 +3,10 @@ import { Type } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import {
-  keyed, SSE_ERR_INVALID_CHANNEL, SSE_ERR_INVALID_DATA, SSE_ERR_INVALID_EVENT_NAME, SSE_ERR_INVALID_OPTION, SSE_ERR_UNKNOWN_EVENT, type SSEPublishOptions
+  keyed, SSE_ERR_INVALID_CHANNEL, SSE_ERR_INVALID_DATA, SSE_ERR_INVALID_EVENT_NAME, SSE_ERR_INVALID_OPTION, SSE_ERR_UNKNOWN_EVENT, type Broker,
+  type BrokerSink, type SSEPublishOptions
 } from '../lib/index.js'
+import { MemoryBroker } from '../lib/brokers/memory.js'
 import { buildApp } from './support/app.js'
 import { opener, received, receivedNames, type Open, type OpenStream } from './support/open.js'
 
@@ -383,6 +385,21 @@ t.test('sse.state() refuses what is no channel and no event', async t => {
   await t.rejects(app.sse.state('a', 'sse:open' as never), SSE_ERR_INVALID_EVENT_NAME)
   await t.rejects(app.sse.state('a', 1 as never), SSE_ERR_INVALID_EVENT_NAME)
   await t.rejects(app.sse.state('a', 'unknown'), SSE_ERR_UNKNOWN_EVENT)
+})
+
+t.test('sse.state() is refused where the broker can\'t tell what was before', async t => {
+  class Failing extends MemoryBroker implements Broker {
+    override start (sink: BrokerSink): void {
+      super.start(sink)
+      sink.skipTo(1)
+    }
+
+    async past (): Promise<never> {
+      throw new Error('gone')
+    }
+  }
+  const app = await buildApp(t, { broker: new Failing() })
+  await t.rejects(app.sse.state('a', 'x'), { code: 'SSE_ERR_BROKER_UNAVAILABLE' })
 })
 
 t.test('a schema that names its key gives each event its key', async t => {

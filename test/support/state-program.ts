@@ -1,6 +1,7 @@
 // Random programs about states, for test/states-properties.test.ts: publishes with and without keys, and clients that read, stop
 // reading, read a little, are cut and come back. Run on a real hub with real clients, and compared with what was published.
 import Fastify, { type FastifyInstance } from 'fastify'
+import type { EventSourceMessage } from 'eventsource-parser'
 import fc from 'fast-check'
 import sse, { type SSEClient, type SSEPublishOptions } from '../../lib/index.js'
 import type { Client } from '../../lib/client.js'
@@ -34,7 +35,7 @@ const command = fc.oneof(
   { weight: 4, arbitrary: slot.map(slot => ({ do: 'pause' as const, slot })) },
   { weight: 2, arbitrary: slot.map(slot => ({ do: 'resume' as const, slot })) },
   { weight: 4, arbitrary: fc.record({ slot, turns: fc.nat(4) }).map(sip => ({ do: 'sip' as const, ...sip })) },
-  { weight: 2, arbitrary: fc.record({ slot, turns: fc.nat(2) }).map(cut => ({ do: 'cut' as const, ...cut })) },
+  { weight: 3, arbitrary: fc.record({ slot, taste: fc.boolean(), lost: fc.nat(6) }).map(cut => ({ do: 'cut' as const, ...cut })) },
   { weight: 1, arbitrary: slot.map(slot => ({ do: 'direct' as const, slot })) }
 )
 
@@ -57,7 +58,8 @@ interface Connection {
   readonly client: SSEClient
   /** How many events had been published when it came. */
   readonly from: number
-  readonly resumes: boolean
+  /** What had come when it was cut. */
+  seen: readonly EventSourceMessage[] | null
   paused: boolean
   /** It did not read for a while: it may have been sent the newest states alone. */
   wasPaused: boolean
@@ -124,8 +126,7 @@ export class StateRun {
         await turns(command.turns)
         return connection.reader.pause()
       case 'cut':
-        await turns(command.turns)
-        return await this.#cut(slot)
+        return await this.#cut(slot, command.taste, command.lost)
       case 'direct':
         connection.client.send('direct', null)
     }
@@ -141,22 +142,34 @@ export class StateRun {
     }
   }
 
-  async #cut (slot: Slot): Promise<void> {
-    const { reader } = slot.connections.at(-1)!
+  /**
+   * @param taste reads on before, until something comes
+   * @param lost how many of the last events do not arrive any more
+   */
+  async #cut (slot: Slot, taste: boolean, lost: number): Promise<void> {
+    const connection = slot.connections.at(-1)!
+    const { reader, client } = connection
+    if (taste) {
+      client.send('taste', null)
+      const before = reader.events.filter(isTasty).length
+      reader.resume()
+      await reader.until(() => reader.events.filter(isTasty).length > before)
+    }
     slot.open = false
     reader.destroy()
+    connection.seen = reader.events.slice(0, Math.max(1, reader.events.length - lost))
     await reader.untilClosed()
   }
 
   async #open (slot: Slot, resumes: boolean): Promise<void> {
-    if (slot.open) await this.#cut(slot)
-    const lastEventId = slot.connections.findLast(({ reader }) => reader.lastEventId !== undefined)?.reader.lastEventId
+    if (slot.open) await this.#cut(slot, false, 0)
+    const lastEventId = slot.connections.flatMap(({ seen }) => seen!).findLast(({ id }) => id !== undefined)?.id
     const comesBack = resumes && lastEventId !== undefined
     if (!comesBack) slot.connections = []
     const connected = new Promise<SSEClient>(resolve => this.#app.sse.once('connect', resolve))
     const headers = { ...comesBack && { 'last-event-id': lastEventId }, ...this.#program.compress && { 'accept-encoding': 'gzip' } }
     const reader = new StreamClient({ socketPath: this.#socketPath }, `/${this.#slots.indexOf(slot)}`, headers)
-    const connection = { reader, client: await connected, from: this.#published.length, resumes: comesBack, paused: false, wasPaused: false }
+    const connection: Connection = { reader, client: await connected, from: this.#published.length, seen: null, paused: false, wasPaused: false }
     slot.connections.push(connection)
     slot.open = true
     await reader.untilEvent('sse:open')
@@ -189,7 +202,7 @@ export class StateRun {
     if (!slot.open) return
     const isFor = ({ channels, name }: Published): boolean =>
       (slot.names?.includes(name) ?? true) && channels.some(channel => channel === '' || slot.channels.includes(channel))
-    const seen = slot.connections.map(({ reader }) => reader.own.flatMap(({ event, data }) => /^[ab]$/.test(event!) ? [this.#published[JSON.parse(data).n]!] : []))
+    const seen = slot.connections.map(({ reader, seen }) => (seen ?? reader.events).flatMap(({ event, data }) => /^[ab]$/.test(event!) ? [this.#published[JSON.parse(data).n]!] : []))
     for (const event of seen.flat()) if (!isFor(event)) throw new Error(`${event.n} is not for it`)
     this.#checkPlain(seen, this.#published.filter(event => isFor(event) && event.key === ''))
     for (const channel of ['', ...slot.channels]) {
@@ -240,6 +253,11 @@ function checkGrows (what: string, events: readonly Published[]): void {
   for (const [i, { n }] of events.entries()) {
     if (i > 0 && n <= events[i - 1]!.n) throw new Error(`${what}: ${n} comes behind ${events[i - 1]!.n}`)
   }
+}
+
+/** Whether an event is of those that tell a taste is had. */
+function isTasty ({ event }: EventSourceMessage): boolean {
+  return event === 'a' || event === 'b' || event === 'taste'
 }
 
 /** So many turns of the event loop. */

@@ -54,16 +54,21 @@ class Client {
 let clients: Client[] = []
 let reading: NodeJS.Timeout | undefined
 
-/** The value of the last sample that is not later. */
-function valueAt (samples: ReadonlyArray<readonly [time: number, ...values: number[]]>, time: number): readonly number[] {
+/** How many of the first samples hold a condition, which those behind them do not. */
+function countWhile<Sample> (samples: readonly Sample[], holds: (sample: Sample) => boolean): number {
   let low = 0
   let high = samples.length
   while (low < high) {
     const middle = (low + high) >>> 1
-    if (samples[middle]![0] <= time) low = middle + 1
+    if (holds(samples[middle]!)) low = middle + 1
     else high = middle
   }
-  return samples[Math.max(0, low - 1)]!
+  return low
+}
+
+/** The last sample that is not later. */
+function sampleAt<Sample extends readonly [time: number, ...values: number[]]> (samples: readonly Sample[], time: number): Sample {
+  return samples[Math.max(0, countWhile(samples, ([at]) => at <= time) - 1)]!
 }
 
 const methods = {
@@ -85,40 +90,35 @@ const methods = {
       for (const [i, client] of clients.entries()) {
         credits[i]! += (time - last) * bytesPerSecond / 1e6
         // What there was nothing to read for is not read later at once.
-        credits[i] = Math.min(bytesPerSecond / 4, credits[i]! - client.read(Math.floor(credits[i]!)))
+        credits[i] = Math.min(bytesPerSecond, credits[i]! - client.read(Math.floor(credits[i]!)))
       }
       last = time
     }, TURN)
   },
 
   /**
-   * How far behind keys were, against what waited before them when they changed.
+   * How far behind keys were, in seconds: from when one changed until its next value was read.
    * @param times when each event was published
    * @param samples of each client, at the server: when, bytes that the kernel had taken, bytes that waited
+   * @returns at most: how long after all was read that the kernel held and that waited when the key changed; how long after all
+   *   was read that the kernel held; how long the rest of it took
    */
-  judge ({ symbols, bytesPerSecond, times, samples }:
-  { symbols: number, bytesPerSecond: number, times: Array<number | null>, samples: Record<string, Array<[number, number, number]>> }) {
+  judge ({ symbols, times, samples }: { symbols: number, times: Array<number | null>, samples: Record<string, Array<[number, number, number]>> }) {
     clearInterval(reading)
-    let excess = 0
-    let lag = 0
-    let lap = 0
-    let rate = Infinity
-    let values = 0
-    const end = now()
-    for (const [id, client] of clients.entries()) {
-      const { samples: reads, reader } = client
+    const worst = { excess: 0, lag: 0, lap: 0 }
+    for (const [id, { samples: reads, reader, socket }] of clients.entries()) {
       const there = samples[id]!
-      const judge = (number: number, until: number): void => {
+      /** When it had read so many bytes. */
+      const readAt = (bytes: number): number => reads[countWhile(reads, ([, read]) => read < bytes)]?.[0] ?? Infinity
+      const judge = (number: number, readIt: number): void => {
         const changed = times[number]
-        // What has changed before the samples begin is the first state.
+        // What has changed before the samples begin is of the first state.
         if (changed == null || changed < there[0]![0]) return
-        values++
-        const [, taken, waiting] = valueAt(there, changed) as [number, number, number]
-        const kernel = taken - valueAt(reads, changed)[1]!
-        const behind = (until - changed) / 1e6 - kernel / bytesPerSecond
-        lag = Math.max(lag, behind)
-        lap = Math.max(lap, waiting / bytesPerSecond)
-        excess = Math.max(excess, behind - waiting / bytesPerSecond)
+        const [, taken, waiting] = sampleAt(there, changed)
+        const due = readAt(taken + waiting)
+        worst.excess = Math.max(worst.excess, (readIt - due) / 1e6)
+        worst.lag = Math.max(worst.lag, (readIt - readAt(taken)) / 1e6)
+        if (due < Infinity) worst.lap = Math.max(worst.lap, (due - readAt(taken)) / 1e6)
       }
       const had = new Map<number, number>()
       for (const [number, time] of reader.numbers) {
@@ -128,13 +128,11 @@ const methods = {
         if (number <= before) throw new Error(`a key of client ${id} went from ${before} to ${number}`)
         judge(before + symbols, time)
       }
-      for (const before of had.values()) judge(before + symbols, end)
-      const [first, last] = [valueAt(reads, there[0]![0]), reads.at(-1)!] as [readonly number[], readonly number[]]
-      rate = Math.min(rate, (last[1]! - first[1]!) / (last[0]! - first[0]!) * 1e6)
-      client.socket.removeAllListeners('close')
+      // What it has not read yet.
+      for (const before of had.values()) judge(before + symbols, reads.at(-1)![0])
+      socket.destroy()
     }
-    for (const { socket } of clients) socket.destroy()
-    return { excess, lag, lap, rate, values }
+    return worst
   }
 }
 

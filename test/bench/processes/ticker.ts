@@ -13,7 +13,8 @@ import type { Payload, Subject } from '../subjects/subject.js'
 /** Between two looks at what waits, in milliseconds. */
 const LOOK = 100
 
-const { symbols, keyed }: { symbols: number, keyed: boolean } = JSON.parse(process.argv[2]!)
+const symbols = Number(process.argv[2])
+let keyed = true
 const app = Fastify({ forceCloseConnections: true })
 await app.register(sse, { historySize: symbols })
 
@@ -31,11 +32,12 @@ const slow = new Map<string, Slow>()
 const bySocket = new Map<Socket, Slow>()
 
 app.get<{ Querystring: { slow?: string } }>('/events', (request, reply) => {
-  const client = reply.sse('all')
-  if (request.query.slow === undefined) return
+  const { slow: id } = request.query
+  const client = reply.sse('all', { replay: id === undefined ? 'none' : 'all' })
+  if (id === undefined) return
   const one = bySocket.get(request.raw.socket)!
   one.client = client as unknown as Client
-  slow.set(request.query.slow, one)
+  slow.set(id, one)
 })
 await app.listen({ host: '127.0.0.1', port: 0 })
 createServer(socket => {
@@ -78,7 +80,10 @@ function look (): void {
 
 const methods = {
   port: () => (app.server.address() as { port: number }).port,
-  flood: (how: Flood) => flood(subject, how),
+  flood ({ keys, ...how }: Flood & { keys: boolean }) {
+    keyed = keys
+    return flood(subject, how)
+  },
   async flow (how: Omit<Flow, 'startAt'>) {
     const looking = setInterval(look, LOOK)
     await flow(payload => subject.publish('all', payload), { ...how, startAt: now() })
