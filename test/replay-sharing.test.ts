@@ -329,3 +329,17 @@ t.test('a replay that history overtakes tells sse:gap, then goes on with what is
   t.ok(names.length - gap > 150, 'what was published since the client came is complete')
   t.equal(client.greeting?.recovered, false)
 })
+
+t.test('a state that was replaced meanwhile is not shared any more, and removals are not with those who are new', async t => {
+  const past = new Past()
+  const add = (key: string, data: string, remove = false): void => past.history.add(keptEvent(++past.position, `data: ${data}\n\n`, { key, remove }), ['a'])
+  add('x', 'x1')
+  add('y', 'y1')
+  add('z', 'z1')
+  add('z', 'z2', true)
+  const [first, second, third] = [past.replay(), past.replay(), past.replay({ fresh: false })]
+  t.equal(textOf(past.replays.page(first).chunks), 'data: x1\n\ndata: y1\n\n')
+  t.equal(textOf(past.replays.page(third).chunks), 'data: x1\n\ndata: y1\n\ndata: z2\n\n')
+  add('x', 'x2')
+  t.equal(textOf(past.replays.page(second).chunks), 'data: y1\n\n')
+})

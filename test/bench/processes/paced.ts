@@ -103,7 +103,7 @@ const methods = {
    * @returns at most: how long after all was read that the kernel held and that waited when the key changed; how long after all
    *   was read that the kernel held; how long the rest of it took
    */
-  judge ({ symbols, times, samples }: { symbols: number, times: Array<number | null>, samples: Record<string, Array<[number, number, number]>> }) {
+  judge ({ symbols, times, samples }: { symbols: number, times: readonly number[], samples: ReadonlyArray<ReadonlyArray<readonly [number, number, number]>> }) {
     clearInterval(reading)
     const worst = { excess: 0, lag: 0, lap: 0 }
     for (const [id, { samples: reads, reader, socket }] of clients.entries()) {
@@ -113,7 +113,7 @@ const methods = {
       const judge = (number: number, readIt: number): void => {
         const changed = times[number]
         // What has changed before the samples begin is of the first state.
-        if (changed == null || changed < there[0]![0]) return
+        if (changed === undefined || changed < there[0]![0]) return
         const [, taken, waiting] = sampleAt(there, changed)
         const due = readAt(taken + waiting)
         worst.excess = Math.max(worst.excess, (readIt - due) / 1e6)

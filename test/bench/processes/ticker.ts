@@ -10,8 +10,16 @@ import { now } from '../payload.js'
 import { serve } from '../rpc.js'
 import type { Payload, Subject } from '../subjects/subject.js'
 
-/** Between two looks at what waits, in milliseconds. */
-const LOOK = 100
+/** Publishes between two looks at what waits, how many looks there may be, and at how many clients. */
+const LOOK = 20
+const LOOKS = 6000
+const SLOW = 100
+
+// What is taken note of is in memory before any is measured: for each look and client when, what the kernel had taken since
+// the beginning, and what waited for it in the process; and when each event was published, by its number.
+const samples = new Float64Array(SLOW * LOOKS * 3)
+const times = new Float64Array(LOOK * LOOKS)
+let looks = 0
 
 const symbols = Number(process.argv[2])
 let keyed = true
@@ -24,8 +32,6 @@ interface Slow {
   client: Client | null
   /** Calls that wrote. */
   writes: number
-  /** When, what the kernel had taken since the beginning, and what waited for it in the process. */
-  readonly samples: Array<[time: number, taken: number, waiting: number]>
 }
 
 const slow = new Map<string, Slow>()
@@ -41,7 +47,7 @@ app.get<{ Querystring: { slow?: string } }>('/events', (request, reply) => {
 })
 await app.listen({ host: '127.0.0.1', port: 0 })
 createServer(socket => {
-  const one: Slow = { socket, client: null, writes: 0, samples: [] }
+  const one: Slow = { socket, client: null, writes: 0 }
   bySocket.set(socket, one)
   countWrites(one)
   app.server.emit('connection', socket)
@@ -59,23 +65,21 @@ function countWrites (one: Slow): void {
   }
 }
 
-/** When each event was published, by its number. */
-const times: number[] = []
-
 const subject: Subject = {
   server: app.server,
   publish (channel: string, { id, data }: Payload) {
-    times[Number(id)] = now()
+    if (Number(id) < times.length) times[Number(id)] = now()
     return keyed ? app.sse.toChannel(channel, 'message', data, { key: `S${Number(id) % symbols}` }) : app.sse.toChannel(channel, 'message', data)
   }
 }
 
 function look (): void {
   const time = now()
-  for (const { socket, client, samples } of slow.values()) {
+  for (const [id, { socket, client }] of slow) {
     const waiting = client!.bufferedBytes
-    samples.push([time, socket.bytesWritten - socket.writableLength, waiting])
+    samples.set([time, socket.bytesWritten - socket.writableLength, waiting], (Number(id) * LOOKS + looks) * 3)
   }
+  looks++
 }
 
 const methods = {
@@ -85,15 +89,21 @@ const methods = {
     return flood(subject, how)
   },
   async flow (how: Omit<Flow, 'startAt'>) {
-    const looking = setInterval(look, LOOK)
-    await flow(payload => subject.publish('all', payload), { ...how, startAt: now() })
-    clearInterval(looking)
+    await flow(payload => {
+      // By publishes, not by time: in a burst, each key that changes makes the line longer.
+      if (Number(payload.id) % LOOK === 0) look()
+      return subject.publish('all', payload)
+    }, { ...how, startAt: now() })
     look()
   },
   /** Most calls that one slow client's bytes have taken so far. */
   writes: () => Math.max(...Array.from(slow.values(), ({ writes }) => writes)),
-  samples: () => Object.fromEntries(Array.from(slow, ([id, { samples }]) => [id, samples])),
-  times: () => times,
+  /** Of each client. */
+  samples: () => Array.from({ length: slow.size }, (_, id) => Array.from({ length: looks }, (_, look) => {
+    const at = (id * LOOKS + look) * 3
+    return [samples[at]!, samples[at + 1]!, samples[at + 2]!] as [time: number, taken: number, waiting: number]
+  })),
+  times: () => Array.from(times),
   stats: () => app.sse.stats(),
   /** Bytes in use, with the garbage gone. */
   async used (): Promise<number> {
