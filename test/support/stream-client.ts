@@ -20,6 +20,8 @@ export class StreamClient {
   lastEventId: string | undefined
   /** How many comments came: heartbeats among them. */
   comments = 0
+  /** How long it was last told to wait before it comes back, in milliseconds. */
+  retry: number | undefined
   /** Whether the stream is over: ended or cut. */
   closed = false
   /** Whether it ended as it should: with the last chunk, and the trailer where it is compressed. */
@@ -34,6 +36,7 @@ export class StreamClient {
     const parser = createParser({
       onEvent: event => this.#receive(event),
       onComment: () => { this.comments++ },
+      onRetry: retry => { this.retry = retry },
       onError: error => { throw error }
     })
     this.#request = request({ host: '127.0.0.1', ...address, path, headers, agent: false })
