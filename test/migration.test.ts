@@ -209,7 +209,7 @@ for (const name of pages) {
   t.test(`${name}: a client gets the same from both sides`, { jobs: 4 }, async t => {
     for (const { task, theirs, ours } of pairs) {
       if (task === SETUP) continue
-      t.test(task, async t => {
+      t.test(task, { timeout: 10_000 }, async t => {
         const { visit, gets } = tasks[task]!
         const sides = await Promise.all([Side.start(t, program('theirs', theirs)), Side.start(t, program('ours', ours))])
         const [fromTheirs, fromOurs] = await Promise.all(sides.map(visit))
@@ -218,4 +218,30 @@ for (const name of pages) {
       })
     }
   })
+
+  t.test(`${name}: what changes for all does change`, async t => {
+    const { theirs, ours } = pairs.find(({ task }) => task === 'Opening a stream')!
+    const hook = "app.addHook('onSend', async (request, reply) => { reply.header('x-hook', 'ran') })"
+    const open = async (code: string): Promise<[Side, StreamClient]> => {
+      const side = await Side.start(t, `${code}\n${hook}`)
+      return [side, await side.open('/events')]
+    }
+    const [[left, leftClient], [right, rightClient]] = await Promise.all([open(program('theirs', theirs)), open(program('ours', ours))])
+    t.equal(leftClient.header('x-hook'), undefined)
+    t.equal(rightClient.header('x-hook'), 'ran')
+
+    await right.app.close()
+    await rightClient.untilClosed()
+    t.ok(rightClient.whole, 'ours closes while its client is there')
+
+    const closing = left.app.close().then(() => 'closed')
+    t.equal(await Promise.race([closing, setTimeout(300, 'waits')]), 'waits')
+    leftClient.destroy()
+    t.equal(await closing, 'closed', 'theirs closes once its client is gone')
+  })
 }
+
+t.test('the index links every page', async t => {
+  const index = await readFile(`${PAGES}README.md`, 'utf8')
+  t.same([...index.matchAll(/\]\(([\w-]+\.md)\)/g)].map(([, page]) => page).sort(), pages.sort())
+})
