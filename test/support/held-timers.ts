@@ -1,11 +1,13 @@
 // The timers of a client that runs in the test's own process: they are held until the test lets them go, so that no test
 // waits and no test is late. Its delays are no whole numbers, and all others' are: so they are told apart.
+import { EventEmitter, once } from 'node:events'
 import type { Test } from 'tap'
 
 export class HeldTimers {
   /** What was asked for, in milliseconds, in order. */
   readonly delays: number[] = []
   readonly #held = new Map<unknown, () => void>()
+  readonly #changes = new EventEmitter()
 
   constructor (t: Test) {
     const { setTimeout, clearTimeout } = globalThis
@@ -15,6 +17,7 @@ export class HeldTimers {
       this.delays.push(delay)
       const handle = {}
       this.#held.set(handle, callback)
+      this.#changes.emit('change')
       return handle
     }
     const release = (handle: never): void => {
@@ -22,6 +25,11 @@ export class HeldTimers {
     }
     // Node's own has more than a function, which nothing here asks for.
     Object.assign(globalThis, { setTimeout: Object.assign(hold, setTimeout), clearTimeout: release })
+  }
+
+  /** Resolves once so many were asked for. */
+  async asked (times: number): Promise<void> {
+    while (this.delays.length < times) await once(this.#changes, 'change')
   }
 
   /** How many are set now. */
