@@ -1,4 +1,5 @@
 import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { EventSource } from 'eventsource'
 import t, { type Test } from 'tap'
 import { RedisServer, withoutRedis } from './support/redis-server.js'
@@ -15,7 +16,7 @@ function blocks (language: string): string[] {
 
 /** The one block that holds a text. */
 function blockWith (part: string): string {
-  const found = [...blocks('js'), ...blocks('ts')].filter(block => block.includes(part))
+  const found = [...blocks('js'), ...blocks('ts'), ...blocks('tsx')].filter(block => block.includes(part))
   if (found.length !== 1) throw new Error(`${found.length} code blocks hold ${part}`)
   return found[0]!
 }
@@ -106,6 +107,46 @@ ${blockWith('new EventSource(')}
 source.addEventListener('sse:open', () => app.sse.toChannel('lobby', 'message', { text: 'hi' }))
 source.addEventListener('message', () => process.exit())`)
   t.equal(output, 'a first visit, or something is missing: load the state\n{ text: \'hi\' }\n')
+})
+
+t.test('the client code of the README runs', async t => {
+  // In Node, with what a page has.
+  t.equal(await run(t, `${APP}
+import { EventSource } from 'eventsource'
+app.get('/notifications', (request, reply) => { reply.sse() })
+Object.assign(globalThis, { EventSource, location: { href: await app.listen({ port: 0, host: '127.0.0.1' }) } })
+app.sse.on('connect', () => app.sse.send('notification', { type: 'info', message: 'hi' }))
+app.sse.on('disconnect', () => process.exit())
+${blockWith('// typed and parsed').replace('(type, message) }', '(type, message); stream.close() }')}`),
+  'connecting\nopen\na first visit, or something is missing: load the state\ninfo hi\nclosed\n')
+})
+
+t.test('the client code for Node of the README runs, with its header', async t => {
+  t.equal(await run(t, `${APP}
+app.get('/stream', (request, reply) => {
+  console.log(request.headers.authorization)
+  reply.sse()
+})
+process.env.STREAM = await app.listen({ port: 0, host: '127.0.0.1' }) + '/stream'
+app.sse.on('connect', () => app.sse.send('message', 'hi'))
+app.sse.on('disconnect', () => process.exit())
+${blockWith('class AuthorizedEventSource').replace('console.log(data)', '{ console.log(data); stream.close() }')}`,
+  { TOKEN: 'secret' }), 'Bearer secret\nhi\n')
+})
+
+t.test('the client code for pages of the README compiles, in React and in Vue too', async t => {
+  const folder = dirname(await program(t, blockWith('// typed and parsed')))
+  await writeFile(`${folder}/react.tsx`, blockWith('setNotifications([])'))
+  await writeFile(`${folder}/vue.ts`, blockWith('notifications.value = []'))
+  await writeFile(`${folder}/events.ts`, blockWith('interface SSERegister').replace('const events', 'export const events'))
+  await writeFile(`${folder}/tsconfig.json`, JSON.stringify({
+    extends: '../tsconfig.json',
+    compilerOptions: { noUnusedLocals: false },
+    files: ['program.ts', 'react.tsx', 'vue.ts'],
+    include: []
+  }))
+  const { stdout, code } = await ended(spawnProgram(t, `${root}node_modules/typescript/bin/tsc`, { args: ['-p', folder] }))
+  t.equal(code, 0, stdout)
 })
 
 t.test('the broker over Redis of the README runs, with the rights that stand there', { skip: withoutRedis }, async t => {
