@@ -149,6 +149,21 @@ t.test('the client code for pages of the README compiles, in React and in Vue to
   t.equal(code, 0, stdout)
 })
 
+t.test('the metrics of the README are scraped', async t => {
+  const output = await run(t, `${blockWith('new Registry()')}
+await app.sse.send('message', 'hi')
+console.log((await app.inject('/metrics')).body)
+await app.close()`)
+  t.match(output, '# TYPE sse_published_total counter\nsse_published_total 1\n')
+})
+
+t.test('the diagnostics of the README are told', async t => {
+  t.equal(await run(t, `${APP}
+${blockWith("subscribe('fastify-sse-hub.publish'")}
+await app.sse.toChannel('lobby', 'message', 'hi')
+await app.close()`), "message [ 'lobby' ] 0\n")
+})
+
 t.test('the broker over Redis of the README runs, with the rights that stand there', { skip: withoutRedis }, async t => {
   const redis = await RedisServer.start(t)
   const rights = /^ACL SETUSER sse on >secret (.*)$/m.exec(readme)![1]!.split(' ')

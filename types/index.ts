@@ -4,8 +4,10 @@ import type { Readable } from 'node:stream'
 import type { Static, TSchema } from '@sinclair/typebox'
 import type { FastifyRequest } from 'fastify'
 import type { Broker, BrokerStats } from './broker.js'
+import type { SSEMetricsOptions } from './observability.js'
 
 export type * from './broker.js'
+export type * from './observability.js'
 
 /**
  * Declare your events and your client metadata here, once, and every call follows:
@@ -115,6 +117,8 @@ export interface SSEPluginOptions {
   serializer?: (data: unknown, event: string) => string
   /** Where events are ordered. Default: in memory, for one process. */
   broker?: Broker
+  /** Fills a registry of `prom-client` with the hub's metrics. Default: none. */
+  metrics?: SSEMetricsOptions
 }
 
 /** How streams are compressed. */
