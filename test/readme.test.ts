@@ -1,7 +1,11 @@
 import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import autoload from '@fastify/autoload'
 import { EventSource } from 'eventsource'
+import Fastify from 'fastify'
 import t, { type Test } from 'tap'
+import ts from 'typescript'
+import { appFolder } from './support/app-folder.js'
 import { RedisServer, withoutRedis } from './support/redis-server.js'
 import { root } from './support/root.js'
 import { startServer } from './support/server-process.js'
@@ -94,6 +98,36 @@ t.test('the typed events of the README run', async t => {
   t.equal(await run(t, `${blockWith('interface SSERegister')}
 console.log(app.sse.stats().published)
 await app.close()`), '1\n')
+})
+
+t.test('the described routes of the README run, and their document shows both', async t => {
+  const output = await run(t, blockWith('sseResponse('))
+  t.same([...output.matchAll(/^ {2}(\/\S+):$/gm)].map(match => match[1]), ['/events', '/jobs/{id}'])
+  t.equal(output.match(/text\/event-stream:/g)!.length, 2)
+  t.same([...output.matchAll(/- title: (\S+)$/gm)].map(match => match[1]), ['notification', 'progress', 'sse:open', 'sse:gap', 'progress', 'sse:open', 'sse:gap'])
+})
+
+t.test('the autoloaded plugin of the README is loaded', async t => {
+  const folder = await appFolder(t, { 'plugins/sse.mjs': blockWith('// plugins/sse.mjs') })
+  const app = Fastify()
+  await app.register(autoload, { dir: `${folder}/plugins` })
+  t.ok(app.hasPlugin('fastify-sse-hub'))
+  await app.close()
+})
+
+t.test('the Nest application of the README runs', async t => {
+  // As a Nest project's compiler is set.
+  const compilerOptions = { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext, experimentalDecorators: true, emitDecoratorMetadata: true }
+  const { outputText } = ts.transpileModule(blockWith('// main.ts'), { compilerOptions })
+  const { address } = await startServer(t, await program(t, `${outputText}\nconsole.log(await app.getUrl())\n`))
+  const source = new EventSource(`${address}/chat/lobby`)
+  t.teardown(() => source.close())
+  await new Promise(resolve => source.addEventListener('sse:open', resolve, { once: true }))
+  const message = new Promise<MessageEvent>(resolve => source.addEventListener('message', resolve, { once: true }))
+  const response = await fetch(`${address}/chat/lobby`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"text":"hi"}' })
+  const { data, lastEventId } = await message
+  t.same(await response.json(), { id: lastEventId, recipients: 1 })
+  t.equal(data, '{"text":"hi"}')
 })
 
 t.test('the browser code of the README runs', async t => {

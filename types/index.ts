@@ -1,7 +1,7 @@
 // The public types. They must not know how the hub is built: nothing here imports from lib/.
 import type { EventEmitter } from 'node:events'
 import type { Readable } from 'node:stream'
-import type { Static, TSchema } from '@sinclair/typebox'
+import type { Static, TSchema, TUnsafe } from '@sinclair/typebox'
 import type { FastifyRequest } from 'fastify'
 import type { Broker, BrokerStats } from './broker.js'
 import type { SSEMetricsOptions } from './observability.js'
@@ -43,6 +43,17 @@ export type SSEInput<Name extends SSEEventName, Options> =
 export type SSEKeyProperty<Data> = [Data] extends [object]
   ? { [Property in keyof Data]-?: Data[Property] extends string | number ? Property : never }[keyof Data] & string
   : never
+
+/** What `sseResponse()` gives: a route's `schema`, or its `response` beside other answers. */
+export interface SSEResponseSchema {
+  response: {
+    200: {
+      description: string
+      // To a type provider it is what the handler may return.
+      content: { 'text/event-stream': { schema: TUnsafe<SSEClient> } }
+    }
+  }
+}
 
 /** What a route says of its client. */
 export type SSEMetadata = SSERegister extends { metadata: infer Metadata } ? Metadata : Record<string, unknown>

@@ -4,7 +4,7 @@ import Fastify from 'fastify'
 import { register, Registry, type OpenMetricsContentType } from 'prom-client'
 import { describe, expect, test } from 'tstyche'
 import sse, {
-  SSE_ERR_CLOSED, type SSEClient, type SSEDisconnectReason, type SSEEventData, type SSEEventName, type SSEHub,
+  sseResponse, SSE_ERR_CLOSED, type SSEClient, type SSEDisconnectReason, type SSEEventData, type SSEEventName, type SSEHub,
   type SSEMetadata, type SSEPluginOptions, type SSEStats
 } from 'fastify-sse-hub'
 
@@ -54,6 +54,12 @@ test('any event and any data may be published', () => {
   expect<SSEEventName>().type.toBe<string>()
   expect<SSEEventData<'x'>>().type.toBe<unknown>()
   expect<SSEMetadata>().type.toBe<Record<string, unknown>>()
+})
+
+test('a route\'s schema may name any event', () => {
+  expect(sseResponse).type.toBeCallableWith(['anything'] as const)
+  expect(sseResponse).type.not.toBeCallableWith([1])
+  app.get('/schema', { schema: sseResponse(['anything']) }, async (_request, reply) => reply.sse())
 })
 
 test('listeners get typed arguments', () => {
