@@ -34,7 +34,7 @@ const DESCRIPTION = 'A stream of server-sent events (WHATWG HTML 9.2). The schem
 export function sseResponse (names?: readonly SSEEventName[]): SSEResponseSchema {
   if (names !== undefined && !Array.isArray(names)) throw new SSE_ERR_INVALID_OPTION('sseResponse() takes an array of event names')
   names?.forEach(checkEventName)
-  const streamed = names === undefined ? null : [...new Set<string>(names)]
+  const streamed = names === undefined ? null : [...names]
   // Where no hub sees the route, this is all that can be said.
   const schema = { ...streamSchema(streamed, { events: undefined, heartbeatEvent: null }), [NAMES]: streamed }
   return { response: { 200: { description: DESCRIPTION, content: { [EVENT_STREAM]: { schema } } } } } as unknown as SSEResponseSchema

@@ -13,6 +13,7 @@ import t, { type Test } from 'tap'
 import sse, { sseResponse, type SSEHub, type SSEPluginOptions } from '../lib/index.js'
 import { portOf } from './support/app.js'
 import { recordDisconnects } from './support/disconnects.js'
+import { MemoryLog } from './support/memory-log.js'
 import { checkReceives, openStream, request } from './support/streams.js'
 
 /** What publishes from anywhere in a Nest application: a provider. */
@@ -82,17 +83,19 @@ class AppModule {}
 interface Served {
   readonly nest: NestFastifyApplication
   readonly app: FastifyInstance
+  readonly log: MemoryLog
   readonly port: number
 }
 
 async function serve (t: Test, options: SSEPluginOptions = {}, prepare: (nest: NestFastifyApplication) => unknown = () => {}): Promise<Served> {
-  const nest = await NestFactory.create<NestFastifyApplication>(AppModule, new FastifyAdapter(), { logger: false, abortOnError: false })
+  const log = new MemoryLog()
+  const nest = await NestFactory.create<NestFastifyApplication>(AppModule, new FastifyAdapter({ loggerInstance: log.logger }), { logger: false, abortOnError: false })
   t.teardown(() => nest.close())
   await prepare(nest)
   await nest.register(sse, options)
   await nest.listen(0, '127.0.0.1')
   const app = nest.getHttpAdapter().getInstance() as unknown as FastifyInstance
-  return { nest, app, port: portOf(app) }
+  return { nest, app, log, port: portOf(app) }
 }
 
 t.test('in a NestFastifyApplication, a controller answers with a stream, and a provider publishes to it', async t => {
@@ -111,9 +114,10 @@ t.test('in a NestFastifyApplication, a controller answers with a stream, and a p
 })
 
 t.test('in Nest, what a handler with a passed through reply returns leaves its stream alone', async t => {
-  const { app, port } = await serve(t)
+  const { app, log, port } = await serve(t)
   const client = await openStream(t, port, { path: '/chat/passes' })
   await checkReceives(t, app.sse, client)
+  t.same(log.complaints, [])
 })
 
 t.test('in Nest, a guard keeps streams from those it refuses', async t => {

@@ -70,11 +70,12 @@ for (const version of VERSIONS) {
   })
 
   t.test(`whatever a schema is made of, the OpenAPI ${version} document is valid`, async t => {
-    const Names = Type.Module({ Person: Type.Object({ name: Type.Ref('Name') }), Name: Type.String({ examples: ['Ada'] }) })
+    const Names = Type.Module({ Person: Type.Object({ name: Type.Ref('Name') }), Name: Type.String({ examples: ['Ada'] }), Tree: Type.Object({ children: Type.Array(Type.Ref('Tree')) }) })
     const kinds: Record<string, TSchema> = {
       identified: Type.Object({ a: Type.String() }, { $id: 'Identified' }),
       recursive: Type.Recursive(This => Type.Object({ children: Type.Array(This) }), { $id: 'Node' }),
       imported: Names.Import('Person'),
+      importedTree: Names.Import('Tree'),
       union: Type.Union([Type.Literal('a'), Type.Literal(1), Type.Null()]),
       tuple: Type.Tuple([Type.String(), Type.Number()]),
       empty: Type.Tuple([]),
@@ -90,10 +91,11 @@ for (const version of VERSIONS) {
     app.get('/events', { schema }, (_request, reply) => { reply.sse() })
     app.get('/again', { schema }, (_request, reply) => { reply.sse() })
     const document = await documentOf(t, app)
-    const { identified, recursive, imported, tuple, empty, others, bounds, examples } = streamed(document)
+    const { identified, recursive, imported, importedTree, tuple, empty, others, bounds, examples } = streamed(document)
     t.match(identified!.data, { title: 'Identified', properties: { a: { type: 'string' } } })
     t.match(recursive!.data, { title: 'Node', properties: { children: { type: 'array', items: { description: 'As Node, which it is a part of' } } } })
     t.match(imported!.data, { title: 'Person', properties: { name: { title: 'Name', type: 'string', example: 'Ada' } } })
+    t.match(importedTree!.data, { title: 'Tree', properties: { children: { type: 'array', items: { description: 'As Tree, which it is a part of' } } } })
     t.match(tuple!.data, { type: 'array', minItems: 2, maxItems: 2, items: { anyOf: [{ type: 'string' }, { type: 'number' }] } })
     t.match(empty!.data, { type: 'array', maxItems: 0 })
     t.match(others!.data.properties, { at: { type: 'string', format: 'date-time', description: 'when' }, bytes: { type: 'string', format: 'byte', title: 'what' } })
@@ -106,7 +108,7 @@ for (const version of VERSIONS) {
     const app = await build(t, { events, heartbeatEvent: 'beat', heartbeatInterval: 20 }, version)
     app.get('/events', { schema: sseResponse(['notification', 'price']) }, (_request, reply) => { reply.sse() })
     const document = await documentOf(t, app)
-    const judge = Fastify()
+    const judge = Fastify({ ajv: { customOptions: { coerceTypes: false } } })
     judge.post('/', { schema: { body: { ...document.paths['/events']!.get!.responses[200]!.content['text/event-stream']!.schema } } }, async () => 'as said')
     const status = async (event: object): Promise<number> => (await judge.inject({ method: 'POST', url: '/', payload: event })).statusCode
     const client = await openStream(t, await listen(app))
@@ -119,6 +121,7 @@ for (const version of VERSIONS) {
     t.equal(await status({ event: 'sse:gap', data: { lost: null } }), 200)
     t.equal(await status({ event: 'progress', data: { percent: 1 } }), 400)
     t.equal(await status({ event: 'notification', data: { type: 'info' } }), 400)
+    t.equal(await status({ event: 'notification' }), 400)
   })
 }
 
