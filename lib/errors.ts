@@ -12,7 +12,7 @@ export const SSE_ERR_INVALID_CLIENT_ID = createError<'SSE_ERR_INVALID_CLIENT_ID'
 /** Data can't be serialised, or is not what the event's schema says. */
 export const SSE_ERR_INVALID_DATA = createError<'SSE_ERR_INVALID_DATA', [string]>('SSE_ERR_INVALID_DATA', '%s', 500, TypeError)
 /** Schemas are given, and there is none for this event. */
-export const SSE_ERR_UNKNOWN_EVENT = createError<'SSE_ERR_UNKNOWN_EVENT', [string]>('SSE_ERR_UNKNOWN_EVENT', 'Event "%s" has no schema in the "events" option', 500, TypeError)
+export const SSE_ERR_UNKNOWN_EVENT = createError<'SSE_ERR_UNKNOWN_EVENT', [string]>('SSE_ERR_UNKNOWN_EVENT', '%s', 500, TypeError)
 /** An event is larger than `maxEventBytes`. */
 export const SSE_ERR_EVENT_TOO_LARGE = createError<'SSE_ERR_EVENT_TOO_LARGE', [string, number, number]>('SSE_ERR_EVENT_TOO_LARGE', 'Event "%s" takes %d bytes, and "maxEventBytes" is %d', 413, RangeError)
 /** A client would be in more channels than `maxChannelsPerClient`. */

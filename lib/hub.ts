@@ -14,10 +14,13 @@ import { Compression, type CompressionSettings } from './compression.js'
 import { CountLog } from './count-log.js'
 import { Counters } from './counters.js'
 import { DataFormat } from './data.js'
+import { Diagnostics } from './diagnostics.js'
 import { Plain, type Encoding } from './encoding.js'
 import { SSE_ERR_INVALID_CHANNEL, SSE_ERR_TOO_MANY_CHANNELS } from './errors.js'
+import { Fanout } from './fanout.js'
 import { Heartbeat } from './heartbeat.js'
 import { History } from './history.js'
+import { Metrics } from './metrics.js'
 import { checkChannel, checkChannels, checkClientId, checkEventName } from './names.js'
 import { checkConnectOptions, compressionOf, USUAL_RETRY, type HubOptions } from './options.js'
 import { formatGap, type Opening } from './outbox.js'
@@ -49,6 +52,10 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   readonly #states: States
   readonly #heartbeat: Heartbeat
   readonly #registry = new Registry()
+  readonly #diagnostics = new Diagnostics(this)
+  /** Measured only where metrics are asked for. */
+  readonly #fanout: Fanout | null
+  readonly #metrics: Metrics | null
   readonly #plain = new Plain()
   /** By their settings, so that all who have the same share what is compressed. */
   readonly #compressions = new Map<string, Compression>()
@@ -84,7 +91,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     this.admission = new Admission(options, this.#registry, this.counters, log)
     this.#broker = options.broker
     this.#data = new DataFormat(options.serializer, options.events)
-    this.#publisher = new Publisher(this.#broker, this.#data, options.maxEventBytes, this.scheduler, targets => this.#kept(targets), log)
+    this.#publisher = new Publisher(this.#broker, this.#data, options.maxEventBytes, this.scheduler, targets => this.#kept(targets), this.#diagnostics, log)
     this.#history = new History({ size: options.historySize, maxAge: options.historyMaxAge, maxBytes: options.historyMaxBytes })
     this.#past = new Past(this.#broker, this.#history)
     this.#states = new States(this.#history, this.#past)
@@ -100,11 +107,23 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
         this.admission.log.report()
       }
     }, options.heartbeatInterval, options.stallTimeout)
+    this.#fanout = options.metrics === null ? null : new Fanout(this.scheduler)
+    this.#metrics = options.metrics === null ? null : new Metrics(options.metrics, () => this.#statsAnyhow(), this.#fanout!)
   }
 
   // Life cycle.
 
   async start (): Promise<void> {
+    try {
+      await this.#startBroker()
+    } catch (error) {
+      this.#metrics?.remove()
+      throw error
+    }
+    this.#newestId = this.#head('')
+  }
+
+  async #startBroker (): Promise<void> {
     await this.#broker.start({
       deliver: (event, position, id) => this.#deliver(event, position, id),
       skipTo: position => this.#skipTo(position),
@@ -114,7 +133,6 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
       historyMaxAge: this.options.historyMaxAge,
       log: this.#log
     })
-    this.#newestId = this.#head('')
   }
 
   startHeartbeat (): void {
@@ -146,6 +164,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     clearTimeout(timer)
     this.#slowLog.flush()
     this.admission.log.flush()
+    this.#metrics?.remove()
   }
 
   // Publishing.
@@ -203,6 +222,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     if (recipients > 0) {
       this.#publisher.countFannedOut(size)
       this.scheduler.published()
+      this.#fanout?.delivered()
     }
     this.endPublish()
     return recipients
@@ -411,6 +431,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     for (const channel of channels) this.#registry.join(client, channel)
     this.#log.debug({ clientId: client.id, channels }, 'client connected')
     this.#present(client)
+    this.#diagnostics.connected(client)
     this.#emit('connect', client)
     if (this.listenerCount('join') > 0) for (const channel of channels) this.#emit('join', this.#presenceOf(client), channel)
   }
@@ -458,6 +479,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
       this.#keys.delete(client)
       this.#tellOthers(() => this.#broker.presence!.delete(key))
     }
+    this.#diagnostics.disconnected(client, reason)
     this.#emit('disconnect', client, reason)
     if (this.listenerCount('leave') > 0) for (const channel of client.channels) this.#emit('leave', this.#presenceOf(client), channel)
   }
@@ -601,6 +623,20 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   }
 
   stats (): SSEStats {
+    return { ...this.#ownStats(), broker: this.#broker.stats?.() ?? null }
+  }
+
+  /** For metrics: a broker that fails to tell how it is must not keep the rest from being told. */
+  #statsAnyhow (): SSEStats {
+    try {
+      return this.stats()
+    } catch (error) {
+      this.#log.error({ err: error }, 'the broker could not tell how it is')
+      return { ...this.#ownStats(), broker: null }
+    }
+  }
+
+  #ownStats (): Omit<SSEStats, 'broker'> {
     let bufferedBytes = 0
     for (const client of this.#watched()) bufferedBytes += client.bufferedBytes
     return {
@@ -610,8 +646,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
       bufferedBytes,
       historyEvents: this.#history.count,
       historyBytes: this.#history.bytes,
-      uptime: performance.now() - this.#startedAt,
-      broker: this.#broker.stats?.() ?? null
+      uptime: performance.now() - this.#startedAt
     }
   }
 }

@@ -5,6 +5,7 @@ import type { SSEPluginOptions } from '../types/index.js'
 import * as errors from './errors.js'
 import { Hub } from './hub.js'
 import { keyed } from './keyed.js'
+import { describeStreams, sseResponse } from './openapi.js'
 import { hubOptions } from './options.js'
 import { sse as replySse } from './reply.js'
 import { kClient, release } from './takeover.js'
@@ -12,6 +13,7 @@ import { kClient, release } from './takeover.js'
 export type * from '../types/index.js'
 export * from './errors.js'
 export { keyed } from './keyed.js'
+export { sseResponse } from './openapi.js'
 
 async function register (fastify: FastifyInstance, options: SSEPluginOptions): Promise<void> {
   const hub = new Hub(hubOptions(options), fastify.log.child({ plugin: 'fastify-sse-hub' }))
@@ -27,11 +29,12 @@ async function register (fastify: FastifyInstance, options: SSEPluginOptions): P
     fastify.addHook('onError', async (_request, reply) => release(reply))
   }
 
+  describeStreams(fastify)
   fastify.addHook('onReady', async () => hub.startHeartbeat())
   fastify.addHook('preClose', () => hub.close())
 }
 
-const plugin = Object.assign(fp(register, { name: 'fastify-sse-hub', fastify: '5.x' }), errors, { keyed })
+const plugin = Object.assign(fp(register, { name: 'fastify-sse-hub', fastify: '5.x' }), errors, { keyed, sseResponse })
 
 export default plugin
 // What `require('fastify-sse-hub')` gives.

@@ -3,11 +3,12 @@
 import { KindGuard, Type, type Static, type TObject, type TSchema } from '@sinclair/typebox'
 import { TypeCompiler, type TypeCheck } from '@sinclair/typebox/compiler'
 import type { FastifyRequest } from 'fastify'
-import type { Broker, SSECompressOptions, SSEEventSchemas, SSEPluginOptions } from '../types/index.js'
+import type { Broker, SSECompressOptions, SSEEventSchemas, SSEMetricsOptions, SSEPluginOptions } from '../types/index.js'
 import { MemoryBroker } from './brokers/memory.js'
 import type { CompressionSettings } from './compression.js'
 import { toJSON, type Serializer } from './data.js'
 import { SSE_ERR_INVALID_OPTION } from './errors.js'
+import type { MetricsSettings } from './metrics.js'
 import { flawOf } from './names.js'
 import { MAX_WRITE } from './wire.js'
 
@@ -26,6 +27,9 @@ const Compress = Type.Union([Type.Boolean(), Type.Object({}, { additionalPropert
 const Strict = { additionalProperties: false }
 
 const BROKER_METHODS = ['start', 'publish', 'head', 'position', 'close'] as const
+/** Labels as Prometheus has them: what begins with `__` is its own, and `le` is the histogram's. */
+const LABEL = /^(?!__|le$)[a-zA-Z_][a-zA-Z0-9_]*$/
+const REGISTER_METHODS = ['registerMetric', 'getSingleMetric', 'removeSingleMetric'] as const
 
 const RegistrationOptions = Type.Partial(Type.Object({
   heartbeatInterval: Time,
@@ -52,6 +56,7 @@ const RegistrationOptions = Type.Partial(Type.Object({
   serializer: Type.Function([Type.Unknown(), Type.String()], Type.String()),
   // Its methods are checked apart: TypeBox's errors take those of a class for missing.
   broker: Type.Object({}, { additionalProperties: true }),
+  metrics: Type.Any(),
   // Fastify's own, which it hands to every plugin.
   prefix: Type.Any(),
   logLevel: Type.Any(),
@@ -76,6 +81,14 @@ const CompressOptions = Type.Partial(Type.Object({
   level: Type.Integer({ minimum: 1, maximum: 9 })
 }, Strict))
 
+const MetricsOptions = Type.Object({
+  // Its methods are checked apart, as a broker's are.
+  register: Type.Object({}, { additionalProperties: true }),
+  prefix: Type.Optional(Type.String({ pattern: '^([a-zA-Z_:][a-zA-Z0-9_:]*)?$' })),
+  // To Prometheus an empty label is none.
+  labels: Type.Optional(Type.Record(Type.String(), Type.String({ minLength: 1 })))
+}, Strict)
+
 const PublishOptions = Type.Partial(Type.Object({
   transient: Type.Boolean(),
   except: Text,
@@ -94,6 +107,7 @@ const StreamOptions = Type.Composite([Type.Object({ event: Type.Any() }), SendOp
 const registration = TypeCompiler.Compile(RegistrationOptions)
 const connect = TypeCompiler.Compile(ConnectOptions)
 const compress = TypeCompiler.Compile(CompressOptions)
+const metrics = TypeCompiler.Compile(MetricsOptions)
 const publish = TypeCompiler.Compile(PublishOptions)
 const send = TypeCompiler.Compile(SendOptions)
 const stream = TypeCompiler.Compile(StreamOptions)
@@ -144,6 +158,23 @@ export function compressionOf (option: boolean | SSECompressOptions | undefined,
   return { ...COMPRESSION, ...usual, ...option === true ? {} : check(compress, option, '"compress"') }
 }
 
+/** @throws SSE_ERR_INVALID_OPTION */
+function metricsOf (option: SSEMetricsOptions | undefined): MetricsSettings | null {
+  if (option === undefined) return null
+  const { register, prefix = '', labels = {} } = check(metrics, option, '"metrics"') as SSEMetricsOptions
+  for (const method of REGISTER_METHODS) {
+    if (typeof register[method] !== 'function') {
+      throw new SSE_ERR_INVALID_OPTION(`Option "register" of "metrics" is invalid: it has no method "${method}"; a Registry of prom-client has`)
+    }
+  }
+  for (const label of Object.keys(labels)) {
+    if (!LABEL.test(label)) {
+      throw new SSE_ERR_INVALID_OPTION(`Option "labels" of "metrics" is invalid: "${label}" can't be a label; it must match ${LABEL}`)
+    }
+  }
+  return { register, prefix, labels: { ...labels } }
+}
+
 /** The registration's options with their defaults; "no limit" is `Infinity`. */
 export interface HubOptions {
   readonly heartbeatInterval: number
@@ -169,6 +200,7 @@ export interface HubOptions {
   readonly events: SSEEventSchemas | undefined
   readonly serializer: Serializer
   readonly broker: Broker
+  readonly metrics: MetricsSettings | null
 }
 
 /** @throws SSE_ERR_INVALID_OPTION, which names the option */
@@ -213,6 +245,7 @@ export function hubOptions (options: SSEPluginOptions): HubOptions {
     compress: compressionOf(options.compress, null),
     events: options.events,
     serializer: options.serializer ?? (toJSON as Serializer),
-    broker: options.broker ?? new MemoryBroker()
+    broker: options.broker ?? new MemoryBroker(),
+    metrics: metricsOf(options.metrics)
   }
 }

@@ -3,6 +3,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { Broker, BrokerEvent, SSEPublished, SSEPublishOptions } from '../types/index.js'
 import type { DataFormat } from './data.js'
+import type { Diagnostics } from './diagnostics.js'
 import { SSE_ERR_BROKER_UNAVAILABLE, SSE_ERR_CLOSED, SSE_ERR_EVENT_TOO_LARGE, SSE_ERR_INVALID_OPTION } from './errors.js'
 import { checkEventName } from './names.js'
 import { checkPublishOptions } from './options.js'
@@ -22,18 +23,20 @@ export class Publisher {
   readonly #scheduler: Scheduler
   /** Those of an event's targets for which it is kept. */
   readonly #kept: (targets: readonly string[]) => readonly string[]
+  readonly #diagnostics: Diagnostics
   readonly #log: FastifyBaseLogger
   #closed = false
   #round = 0
   #roundBytes = 0
 
   constructor (broker: Broker, data: DataFormat, maxEventBytes: number, scheduler: Scheduler,
-    kept: (targets: readonly string[]) => readonly string[], log: FastifyBaseLogger) {
+    kept: (targets: readonly string[]) => readonly string[], diagnostics: Diagnostics, log: FastifyBaseLogger) {
     this.#broker = broker
     this.#data = data
     this.#maxEventBytes = maxEventBytes
     this.#scheduler = scheduler
     this.#kept = kept
+    this.#diagnostics = diagnostics
     this.#log = log
   }
 
@@ -85,7 +88,13 @@ export class Publisher {
     } catch (error) {
       throw unavailable(error)
     }
-    if ('then' in receipt) return handled(Promise.resolve(receipt).catch(error => this.#refused(unavailable(error))))
+    if ('then' in receipt) {
+      return handled(Promise.resolve(receipt).then(receipt => {
+        this.#diagnostics.published(event, receipt)
+        return receipt
+      }, error => this.#refused(unavailable(error))))
+    }
+    this.#diagnostics.published(event, receipt)
     const { id, recipients } = receipt
     // A loop of awaited publishes would give sockets no turn to drain, and the scheduler none to visit.
     if (this.#roundBytes <= ROUND_BYTES) return Promise.resolve({ id, recipients })

@@ -18,12 +18,24 @@ export interface Visited {
   visit (now: number): void
 }
 
+/** Who wants to know when those in line have had their turn. */
+export interface SchedulerWatcher {
+  /**
+   * Called at the end of each slice.
+   * @param visits how many were made, since start
+   */
+  visited (visits: number): void
+}
+
 export class Scheduler {
   /** Number of the present round. */
   round = 0
+  watcher: SchedulerWatcher | null = null
   /** This round: each is visited once. Who comes in line meanwhile waits for the next round. */
   #round: Visited[] = []
   #at = 0
+  /** Visits of all rounds before. */
+  #before = 0
   #next: Visited[] = []
   #scheduled = false
   /** Whether something was published since the last slice, and when that ended. */
@@ -32,6 +44,16 @@ export class Scheduler {
   /** Called at the end of the present round, and of the next one. */
   #roundWaiters: Array<() => void> = []
   #nextWaiters: Array<() => void> = []
+
+  /** Visits made, since start. */
+  get visits (): number {
+    return this.#before + this.#at
+  }
+
+  /** How many are in line. */
+  get waiting (): number {
+    return this.#round.length - this.#at + this.#next.length
+  }
 
   add (visited: Visited): void {
     if (visited.queued) return
@@ -78,6 +100,7 @@ export class Scheduler {
       if (now > end) break
     }
     this.#endedAt = now
+    this.watcher?.visited(this.visits)
     if (this.#at === round.length) this.#endRound()
     this.#scheduled = false
     if (this.#at < round.length || this.#next.length > 0 || this.#nextWaiters.length > 0) this.#schedule()
@@ -95,6 +118,7 @@ export class Scheduler {
   }
 
   #endRound (): void {
+    this.#before += this.#at
     this.#round.length = this.#at = 0
     for (const resolve of this.#roundWaiters) resolve()
     this.#roundWaiters.length = 0

@@ -424,6 +424,7 @@ t.test('every documented registration option is accepted, undefined and Fastify\
     serializer: String,
     events: undefined,
     broker: undefined,
+    metrics: undefined,
     prefix: '/x',
     logLevel: 'warn'
   } as unknown as SSEPluginOptions)

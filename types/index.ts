@@ -1,11 +1,13 @@
 // The public types. They must not know how the hub is built: nothing here imports from lib/.
 import type { EventEmitter } from 'node:events'
 import type { Readable } from 'node:stream'
-import type { Static, TSchema } from '@sinclair/typebox'
+import type { Static, TSchema, TUnsafe } from '@sinclair/typebox'
 import type { FastifyRequest } from 'fastify'
 import type { Broker, BrokerStats } from './broker.js'
+import type { SSEMetricsOptions } from './observability.js'
 
 export type * from './broker.js'
+export type * from './observability.js'
 
 /**
  * Declare your events and your client metadata here, once, and every call follows:
@@ -41,6 +43,17 @@ export type SSEInput<Name extends SSEEventName, Options> =
 export type SSEKeyProperty<Data> = [Data] extends [object]
   ? { [Property in keyof Data]-?: Data[Property] extends string | number ? Property : never }[keyof Data] & string
   : never
+
+/** What `sseResponse()` gives: a route's `schema`, or its `response` beside other answers. */
+export interface SSEResponseSchema {
+  response: {
+    200: {
+      description: string
+      // To a type provider it is what the handler may return.
+      content: { 'text/event-stream': { schema: TUnsafe<SSEClient> } }
+    }
+  }
+}
 
 /** What a route says of its client. */
 export type SSEMetadata = SSERegister extends { metadata: infer Metadata } ? Metadata : Record<string, unknown>
@@ -115,6 +128,8 @@ export interface SSEPluginOptions {
   serializer?: (data: unknown, event: string) => string
   /** Where events are ordered. Default: in memory, for one process. */
   broker?: Broker
+  /** Fills a registry of `prom-client` with the hub's metrics. Default: none. */
+  metrics?: SSEMetricsOptions
 }
 
 /** How streams are compressed. */

@@ -1,6 +1,6 @@
 // Enters a room, shows what is said there, and cuts its own stream on demand.
 import type { Static } from '@sinclair/typebox'
-import { connect, type Stream } from '../connect.js'
+import { connect, type Stream } from 'fastify-sse-hub/client'
 import { element, make } from '../element.js'
 import type { events } from './server.js'
 

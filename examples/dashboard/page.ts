@@ -2,7 +2,7 @@
 import type { Static } from '@sinclair/typebox'
 import Plot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
-import { connect } from '../connect.js'
+import { connect } from 'fastify-sse-hub/client'
 import { element } from '../element.js'
 import type { events } from './server.js'
 

@@ -1,6 +1,6 @@
 // Signs in, follows the stream of who is signed in, and sends notifications.
 import type { Static } from '@sinclair/typebox'
-import { connect, type Stream } from '../connect.js'
+import { connect, type Stream } from 'fastify-sse-hub/client'
 import { element, make } from '../element.js'
 import type { events } from './server.js'
 

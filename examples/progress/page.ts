@@ -1,5 +1,5 @@
 // Starts jobs, and follows the one that the address names.
-import { connect, type Stream } from '../connect.js'
+import { connect, type Stream } from 'fastify-sse-hub/client'
 import { element, make } from '../element.js'
 import type { events } from './server.js'
 

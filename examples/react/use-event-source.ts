@@ -1,25 +1,29 @@
 // A React hook for an event stream: open while the component is mounted.
 import { useEffect, useRef, useState } from 'react'
-import type { TSchema } from '@sinclair/typebox'
-import { connect, type StreamListeners, type StreamState } from '../connect.js'
+import { connect, type StreamOptions, type StreamState } from 'fastify-sse-hub/client'
 
 /**
- * The listeners may be new functions at each render; the stream is opened anew only when its URL changes.
+ * The listeners may be new functions at each render. The stream is opened anew when its URL changes, and only then; the
+ * other options are those of that render.
  * @param url `null` opens none
  * @returns what the stream is doing
  */
-export function useEventSource<Events extends Record<string, TSchema>> (
-  url: string | null, listeners: Omit<StreamListeners<Events>, 'onState'>
-): StreamState {
+export function useEventSource<Events extends object> (url: string | null, options: Omit<StreamOptions<Events>, 'onState'>): StreamState {
   const [state, setState] = useState<StreamState>('closed')
-  const latest = useRef(listeners)
-  useEffect(() => { latest.current = listeners })
+  const latest = useRef(options)
+  useEffect(() => { latest.current = options })
 
   useEffect(() => {
     if (url === null) return
-    const names = Object.keys(latest.current.on) as Array<keyof Events>
-    const on = Object.fromEntries(names.map(name => [name, (data: never) => latest.current.on[name]?.(data)])) as StreamListeners<Events>['on']
-    const stream = connect<Events>(url, { on, onOpen: opened => latest.current.onOpen?.(opened), onState: setState })
+    const names = Object.keys(latest.current.on ?? {}) as Array<keyof Events>
+    const on = Object.fromEntries(names.map(name => [name, (...args: [never, never]) => latest.current.on?.[name]?.(...args)]))
+    const stream = connect<Events>(url, {
+      ...latest.current,
+      on: on as NonNullable<StreamOptions<Events>['on']>,
+      onOpen: opened => latest.current.onOpen?.(opened),
+      onGap: gap => latest.current.onGap?.(gap),
+      onState: now => setState(now)
+    })
     return () => stream.close()
   }, [url])
 

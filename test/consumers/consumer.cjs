@@ -2,11 +2,13 @@
 const assert = require('node:assert/strict')
 const Fastify = require('fastify')
 const sse = require('fastify-sse-hub')
+const { connect } = require('fastify-sse-hub/client')
 
 async function run () {
   assert.equal(typeof sse, 'function')
   assert.equal(sse.default, sse)
   assert.equal(typeof sse.SSE_ERR_CLOSED, 'function')
+  assert.equal(typeof connect, 'function')
   const app = Fastify()
   await app.register(sse, { historySize: 10 })
   app.get('/events', (request, reply) => reply.sse('room'))

@@ -2,6 +2,7 @@
 import { Type } from '@sinclair/typebox'
 import Fastify from 'fastify'
 import sse, { type SSEClient } from 'fastify-sse-hub'
+import { connect, type EventSourceLike } from 'fastify-sse-hub/client'
 
 const events = { notification: Type.Object({ type: Type.String(), message: Type.String() }) }
 
@@ -23,5 +24,21 @@ app.sse.send('notification', { type: 'info' })
 // @ts-expect-error there is no such event
 app.sse.send('other', {})
 app.sse.on('disconnect', (client, reason) => { console.log(client.metadata.user, reason satisfies string) })
+
+class Source implements EventSourceLike {
+  readonly readyState = 2
+  addEventListener (): void {}
+  close (): void {}
+}
+const stream = connect<typeof events>('http://localhost/chat/lobby', {
+  EventSource: Source,
+  signal: AbortSignal.timeout(1000),
+  on: {
+    notification ({ message }) { console.log(message.toUpperCase()) },
+    // @ts-expect-error there is no such event
+    other () {}
+  }
+})
+stream.close()
 await app.close()
 console.log(`TypeScript, ES module: runs (${typeof id})`)

@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict'
 import { get } from 'node:http'
 import Fastify from 'fastify'
+import { EventSource } from 'eventsource'
 import sse, { SSE_ERR_CLOSED } from 'fastify-sse-hub'
+import { connect } from 'fastify-sse-hub/client'
 
 const app = Fastify()
 await app.register(sse)
@@ -23,6 +25,21 @@ const text = await new Promise((resolve, reject) => {
   }).on('error', reject)
 })
 assert.match(text, /event: message\ndata: {"hello":"there"}\nid: \S+\n\n$/)
+
+const message = await new Promise(resolve => {
+  const stream = connect(`http://127.0.0.1:${app.server.address().port}/events`, {
+    EventSource,
+    on: {
+      message (data) {
+        stream.close()
+        resolve(data)
+      }
+    }
+  })
+})
+assert.deepEqual(message, { hello: 'there' })
+console.log('ES module: its client receives an event')
+
 await app.close()
 await assert.rejects(app.sse.send('late', 1), SSE_ERR_CLOSED)
 console.log('ES module: receives an event')

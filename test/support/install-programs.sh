@@ -4,7 +4,7 @@
 set -euo pipefail
 
 missing=()
-for program in openssl curl python3 chromium redis-server nginx haproxy caddy; do command -v "$program" > /dev/null || missing+=("$program"); done
+for program in openssl curl python3 chromium redis-server nginx haproxy caddy prometheus; do command -v "$program" > /dev/null || missing+=("$program"); done
 [ "${#missing[@]}" -eq 0 ] && exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get > /dev/null; then

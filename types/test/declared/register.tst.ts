@@ -1,8 +1,9 @@
 // With `SSERegister` declared: what must compile, and what must not.
 import { Type } from '@sinclair/typebox'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify from 'fastify'
 import { describe, expect, test } from 'tstyche'
-import sse, { keyed, type SSEClient, type SSEEventData, type SSEEventName, type SSEMetadata, type SSEState } from 'fastify-sse-hub'
+import sse, { keyed, sseResponse, type SSEClient, type SSEEventData, type SSEEventName, type SSEMetadata, type SSEState } from 'fastify-sse-hub'
 
 const events = {
   notification: Type.Object({ type: Type.String(), message: Type.String() }),
@@ -76,6 +77,32 @@ test('the event filter of a stream holds declared names', () => {
   app.get('/', (_request, reply) => {
     expect(reply.sse).type.toBeCallableWith([], { events: ['progress'] })
     expect(reply.sse).type.not.toBeCallableWith([], { events: ['progres'] })
+  })
+})
+
+describe('the schema of a route', () => {
+  test('names declared events', () => {
+    expect(sseResponse).type.toBeCallableWith(['notification', 'progress'])
+    expect(sseResponse).type.toBeCallableWith()
+    expect(sseResponse).type.not.toBeCallableWith(['notificatoin'])
+    expect(sseResponse).type.not.toBeCallableWith('notification')
+    expect(sse.sseResponse).type.toBe<typeof sseResponse>()
+  })
+
+  test('is one that a route takes, alone and beside other answers, and lets a handler return its stream', () => {
+    const typed = app.withTypeProvider<TypeBoxTypeProvider>()
+    const Problem = Type.Object({ reason: Type.String() })
+    typed.get('/returned', { schema: sseResponse(['progress']) }, async (_request, reply) => reply.sse())
+    typed.get('/not', { schema: sseResponse() }, (_request, reply) => { reply.sse() })
+    typed.get('/beside', {
+      schema: { querystring: Type.Object({ job: Type.Number() }), response: { ...sseResponse(['progress']).response, 403: Problem } }
+    }, async (request, reply) => {
+      expect(request.query).type.toBe<{ job: number }>()
+      expect(reply.code(403).send).type.toBeCallableWith({ reason: 'not yours' })
+      expect(reply.code(403).send).type.not.toBeCallableWith({ reason: 1 })
+      return reply.sse()
+    })
+    app.get('/untyped', { schema: { response: { ...sseResponse(['progress']).response, 403: Problem } } }, async (_request, reply) => reply.sse())
   })
 })
 

@@ -1,9 +1,10 @@
 // With nothing declared: event names are strings, data is unknown.
 import { once } from 'node:events'
 import Fastify from 'fastify'
+import { register, Registry, type OpenMetricsContentType } from 'prom-client'
 import { describe, expect, test } from 'tstyche'
 import sse, {
-  SSE_ERR_CLOSED, type SSEClient, type SSEDisconnectReason, type SSEEventData, type SSEEventName, type SSEHub,
+  sseResponse, SSE_ERR_CLOSED, type SSEClient, type SSEDisconnectReason, type SSEEventData, type SSEEventName, type SSEHub,
   type SSEMetadata, type SSEPluginOptions, type SSEStats
 } from 'fastify-sse-hub'
 
@@ -15,6 +16,14 @@ describe('registration', () => {
     expect(app.register).type.toBeCallableWith(sse)
     expect(app.register).type.toBeCallableWith(sse, { historySize: 1000, heartbeatInterval: 30_000 })
     expect(app.register).type.toBeCallableWith(sse, { retry: null, lastEventIdQuery: null, slowClient: 'drop', replay: 'missed' })
+  })
+
+  test('takes the registries of prom-client as they are', () => {
+    expect(app.register).type.toBeCallableWith(sse, { metrics: { register } })
+    expect(app.register).type.toBeCallableWith(sse, { metrics: { register: new Registry<OpenMetricsContentType>(), prefix: 'chat_', labels: { hub: 'chat' } } })
+    expect<SSEPluginOptions>().type.not.toBeAssignableFrom({ metrics: {} })
+    expect<SSEPluginOptions>().type.not.toBeAssignableFrom({ metrics: { register: {} } })
+    expect<SSEPluginOptions>().type.not.toBeAssignableFrom({ metrics: { register, labels: { hub: 1 } } })
   })
 
   test('refuses wrong ones', () => {
@@ -45,6 +54,12 @@ test('any event and any data may be published', () => {
   expect<SSEEventName>().type.toBe<string>()
   expect<SSEEventData<'x'>>().type.toBe<unknown>()
   expect<SSEMetadata>().type.toBe<Record<string, unknown>>()
+})
+
+test('a route\'s schema may name any event', () => {
+  expect(sseResponse).type.toBeCallableWith(['anything'] as const)
+  expect(sseResponse).type.not.toBeCallableWith([1])
+  app.get('/schema', { schema: sseResponse(['anything']) }, async (_request, reply) => reply.sse())
 })
 
 test('listeners get typed arguments', () => {

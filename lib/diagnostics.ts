@@ -1,0 +1,42 @@
+// Tells node:diagnostics_channel who comes and goes and that something was published, never what. It must not know of
+// requests and replies.
+import { channel } from 'node:diagnostics_channel'
+import type {
+  BrokerEvent, BrokerReceipt, SSEClient, SSEConnectMessage, SSEDisconnectMessage, SSEDisconnectReason, SSEHub, SSEPublishMessage
+} from '../types/index.js'
+import { BROADCAST, idOf } from './registry.js'
+
+const publish = channel('fastify-sse-hub.publish')
+const connect = channel('fastify-sse-hub.connect')
+const disconnect = channel('fastify-sse-hub.disconnect')
+
+export class Diagnostics {
+  readonly #hub: SSEHub
+
+  constructor (hub: SSEHub) {
+    this.#hub = hub
+  }
+
+  published ({ targets, name, data }: BrokerEvent, { id, recipients }: BrokerReceipt): void {
+    if (!publish.hasSubscribers) return
+    const clientId = idOf(targets[0]!)
+    const message: SSEPublishMessage = {
+      hub: this.#hub,
+      event: name,
+      channels: clientId === null ? targets.filter(target => target !== BROADCAST) : [],
+      clientId,
+      id,
+      recipients,
+      bytes: Buffer.byteLength(data)
+    }
+    publish.publish(message)
+  }
+
+  connected (client: SSEClient): void {
+    if (connect.hasSubscribers) connect.publish({ hub: this.#hub, client } satisfies SSEConnectMessage)
+  }
+
+  disconnected (client: SSEClient, reason: SSEDisconnectReason): void {
+    if (disconnect.hasSubscribers) disconnect.publish({ hub: this.#hub, client, reason } satisfies SSEDisconnectMessage)
+  }
+}
