@@ -15,6 +15,11 @@ export interface CompressionSettings {
   readonly level: number
 }
 
+/** Tells settings apart. */
+export function keyOf ({ threshold, level }: CompressionSettings): string {
+  return `gzip ${level} ${threshold}`
+}
+
 export class Compression implements Encoding {
   readonly key: string
   readonly empty: Batch = new GzipBatch(this, null, null)
@@ -23,10 +28,10 @@ export class Compression implements Encoding {
   /** What the hub says by itself, the same to many. */
   readonly #stored = new WeakMap<Chunk, GzipChunk>()
 
-  constructor ({ threshold, level }: CompressionSettings) {
-    this.#threshold = threshold
-    this.#level = level
-    this.key = `gzip ${level} ${threshold}`
+  constructor (settings: CompressionSettings) {
+    this.#threshold = settings.threshold
+    this.#level = settings.level
+    this.key = keyOf(settings)
   }
 
   encode (chunk: Chunk): GzipChunk {

@@ -10,7 +10,7 @@ import { Admission } from './admission.js'
 import { Batches, Frame, stateOf, type Place } from './batch.js'
 import { Client, type ClientHost } from './client.js'
 import { randomId } from './client-id.js'
-import { Compression, type CompressionSettings } from './compression.js'
+import { Compression, keyOf, type CompressionSettings } from './compression.js'
 import { CountLog } from './count-log.js'
 import { Counters } from './counters.js'
 import { DataFormat } from './data.js'
@@ -359,11 +359,10 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   }
 
   #compression (settings: CompressionSettings): Encoding {
-    const made = new Compression(settings)
-    const known = this.#compressions.get(made.key)
-    if (known !== undefined) return known
-    this.#compressions.set(made.key, made)
-    return made
+    const key = keyOf(settings)
+    let compression = this.#compressions.get(key)
+    if (compression === undefined) this.#compressions.set(key, compression = new Compression(settings))
+    return compression
   }
 
   /** Finds where a client's replay begins, and holds the client until all is known that it needs. */

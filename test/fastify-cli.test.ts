@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process'
 import { EventEmitter, once } from 'node:events'
 import { utimes } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
 import { EventSource } from 'eventsource'
 import t, { type Test } from 'tap'
 import { appFolder } from './support/app-folder.js'
+import { freePort } from './support/programs.js'
 import { root } from './support/root.js'
 import { StreamClient } from './support/stream-client.js'
 
@@ -16,16 +16,6 @@ export default async function (app, options) {
   app.get('/publish', () => app.sse.send('message', process.pid))
 }
 `
-
-/** One that nobody has at the moment. */
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 interface Started {
   readonly file: string
