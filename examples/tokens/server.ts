@@ -19,8 +19,9 @@ const tokens: FastifyPluginAsyncTypebox = async app => {
   // Where an application would ask a language model, the README answers: with the paragraph that shares most words with
   // the question, rare ones above all.
   const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8')
-  const paragraphs = readme.split(/\n{2,}/).filter(text => /^[A-Z]/.test(text))
+  const paragraphs = readme.split(/\n{2,}/)
     .map(text => text.replaceAll('\n', ' ').replace(/\[(.+?)\]\(.+?\)/g, '$1').replace(/[`*]/g, ''))
+    .filter(text => /^[A-Z]/.test(text))
   const wordsOf = (text: string): Set<string> => new Set(text.toLowerCase().match(/[a-z]{4,}/g))
 
   function find (question: string): string {

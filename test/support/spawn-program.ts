@@ -1,4 +1,4 @@
-// TypeScript programs in processes of their own, from their source.
+// Programs in processes of their own: TypeScript from its source, `.mjs` with the built package, as its users have it.
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import type { Readable } from 'node:stream'
 import type { Test } from 'tap'
@@ -18,7 +18,8 @@ export interface ProgramOptions {
  * tap records no coverage in it: that would be of tsx's output, whose lines are not those of the source.
  */
 export function spawnProgram (t: Test, file: string, { args = [], nodeArgs = [], env = {} }: ProgramOptions = {}): Program {
-  const child = spawn(process.execPath, [...nodeArgs, '--import', 'tsx', file, ...args], {
+  const loader = file.endsWith('.mjs') ? [] : ['--import', 'tsx']
+  const child = spawn(process.execPath, [...nodeArgs, ...loader, file, ...args], {
     cwd: root,
     env: { ...process.env, ...env, _TAPJS_PROCESSINFO_COVERAGE_: '0' },
     stdio: ['ignore', 'pipe', 'pipe'],
