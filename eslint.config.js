@@ -2,5 +2,5 @@ import neostandard from 'neostandard'
 
 export default neostandard({
   ts: true,
-  ignores: ['test/bench/build/**', 'dist/**', 'build/**', '.tap/**', 'coverage/**', 'examples/.app-*/**']
+  ignores: ['test/bench/build/**', 'dist/**', 'build/**', '.tap/**', 'coverage/**', 'docs/**', 'examples/.app-*/**']
 })

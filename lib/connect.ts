@@ -1,11 +1,16 @@
-// `fastify-sse-hub/client`: an EventSource that is typed and does not give up, for browsers and Node. It must not know the
-// hub's code, nor lean on the types of one platform: it is compiled where there is no DOM, and where there is no Node.
+/**
+ * An `EventSource` that is typed by the server's schemas and does not give up, for browsers and Node: `connect()`.
+ * @module fastify-sse-hub/client
+ */
+// It must not know the hub's code, nor lean on the types of one platform: it is compiled where there is no DOM, and where
+// there is no Node.
 import type { Static, TSchema } from '@sinclair/typebox'
 
 /** What a listener is given: what the event's schema describes, or the type itself where it is no TypeBox schema. */
 export type StreamData<Type> = [Type] extends [TSchema] ? Static<Type> : Type
 
 /**
+ * Where a stream is:
  * - `'connecting'`: it was asked for, and there is no answer yet
  * - `'open'`: events can come
  * - `'reconnecting'`: it was open, and was lost or silent; `EventSource` comes back by itself
@@ -16,30 +21,40 @@ export type StreamState = 'connecting' | 'open' | 'reconnecting' | 'refused' | '
 
 /** An event as it came (WHATWG HTML 9.2.6). */
 export interface StreamEvent {
+  /** Its name; `'message'` where the server gave none. */
   readonly type: string
   /** As the server wrote it, not parsed. */
   readonly data: string
+  /** The id of the last event that had one, itself included; `''` where none had. */
   readonly lastEventId: string
 }
 
 /** What an `EventSource` tells of a failure: npm `eventsource` the status as `code`, a browser nothing. */
 export interface StreamFailure {
+  /** The answer's status, e.g. 401. */
   readonly code?: number | undefined
+  /** What went wrong, in the implementation's words. */
   readonly message?: string | undefined
 }
 
 /** What is used of an `EventSource` (WHATWG HTML 9.2.2). */
 export interface EventSourceLike {
+  /** 0 connecting or reconnecting, 1 open, 2 closed, for good. */
   readonly readyState: number
   // Each implementation has event types of its own, which only `any` is assignable to.
+  /** For `open` and `error`, and each event name that is listened to. */
   addEventListener (type: string, listener: (event: any) => void): void
+  /** Ends it for good. */
   close (): void
 }
 
-/** What is used of an `AbortSignal`. */
+/** What is used of an `AbortSignal` (WHATWG DOM 3.2). */
 export interface AbortSignalLike {
+  /** Whether it has been. A stream is not opened then. */
   readonly aborted: boolean
+  /** At each opening. */
   addEventListener (type: 'abort', listener: () => void): void
+  /** When the stream is closed, so that a signal that outlives it does not hold it. */
   removeEventListener (type: 'abort', listener: () => void): void
 }
 
@@ -70,7 +85,12 @@ export interface StreamOptions<Events extends object = Record<string, unknown>> 
    * longer than the hub's `heartbeatInterval`, and than its `retry` and `reconnectSpread` together. Only events that are
    * listened to are heard: give an empty listener to those that you don't want.
    */
-  readonly heartbeat?: { readonly event: string, readonly timeout: number }
+  readonly heartbeat?: {
+    /** The hub's `heartbeatEvent`. */
+    readonly event: string
+    /** How long silence may last, in milliseconds. */
+    readonly timeout: number
+  }
   /** Closes the stream for good when it is aborted. */
   readonly signal?: AbortSignalLike
   /**
@@ -90,10 +110,13 @@ export interface StreamOptions<Events extends object = Record<string, unknown>> 
   readonly lastEventIdQuery?: string
 }
 
+/** What {@link connect} gives. */
 export interface Stream {
   /** Opens it again behind the last event that came, at once, whatever its state. After the signal it does nothing. */
   open (): void
+  /** Ends it, until it is opened again. */
   close (): void
+  /** Where it is now; {@link StreamOptions.onState} tells each change. */
   readonly state: StreamState
   /** The id of the last event that came; `''` before the first. */
   readonly lastEventId: string
@@ -132,7 +155,7 @@ function report (error: unknown): void {
  * A lost connection is `EventSource`'s to restore (WHATWG HTML 9.2.3). After any answer other than a stream it gives up;
  * then a new one is made, with the last event's id in the query.
  * @param url relative to the page's, where there is one
- * @throws TypeError where the URL is none, or where there is no `EventSource`
+ * @throws `TypeError` where the URL is none, or where there is no `EventSource`
  */
 export function connect<Events extends object = Record<string, unknown>> (
   url: string | { readonly href: string },

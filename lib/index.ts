@@ -1,4 +1,9 @@
-// The plugin: options, decorators, hooks.
+/**
+ * The plugin, with all that an application meets of it. Begin with its {@link SSEPluginOptions | options},
+ * {@link SSEReplyDecorator.sse | reply.sse()}, which opens a stream, and {@link SSEHub | fastify.sse}, which publishes.
+ * @module fastify-sse-hub
+ */
+// Options, decorators, hooks.
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { SSEPluginOptions } from '../types/index.js'
@@ -34,8 +39,20 @@ async function register (fastify: FastifyInstance, options: SSEPluginOptions): P
   fastify.addHook('preClose', () => hub.close())
 }
 
+/**
+ * The plugin: `await app.register(sse, options)`. The context that registers it and those inside have its hub; one that
+ * registers it again has another. With CommonJS `require()` gives it, with the package's other exports as properties.
+ *
+ * Its registration rejects with {@link SSE_ERR_INVALID_OPTION}, and with what its broker fails to start with.
+ * @function
+ */
 const plugin = Object.assign(fp(register, { name: 'fastify-sse-hub', fastify: '5.x' }), errors, { keyed, sseResponse })
 
 export default plugin
-// What `require('fastify-sse-hub')` gives.
-export { plugin as 'module.exports' }
+
+/**
+ * What `require('fastify-sse-hub')` gives.
+ * @internal
+ */
+const required = plugin
+export { required as 'module.exports' }

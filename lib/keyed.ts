@@ -12,7 +12,8 @@ const PROPERTY = Symbol('fastify-sse-hub.key')
  * ```
  * @param schema of the event's data; it is not changed
  * @param property one that holds a string or a number
- * @throws SSE_ERR_INVALID_OPTION where an object's schema has no such property
+ * @throws {@link SSE_ERR_INVALID_OPTION} where an object's schema has no such property
+ * @category Schemas
  */
 export function keyed<Schema extends TSchema> (schema: Schema, property: SSEKeyProperty<Static<Schema>>): Schema {
   if (typeof property !== 'string' || (KindGuard.IsObject(schema) && !Object.hasOwn(schema.properties, property))) {

@@ -23,13 +23,14 @@ const DESCRIPTION = 'A stream of server-sent events (WHATWG HTML 9.2). The schem
 /**
  * A route's `schema` that says which events it streams, for OpenAPI documents. The data's schemas are the `events` of the hub
  * nearest to the route, and are looked up when the app is ready: a name that the hub has not rejects with
- * `SSE_ERR_UNKNOWN_EVENT` there. Nothing is validated or serialised by it.
+ * {@link SSE_ERR_UNKNOWN_EVENT} there. Nothing is validated or serialised by it.
  * ```ts
  * app.get('/events', { schema: sseResponse(['notification']) }, (request, reply) => { reply.sse() })
  * ```
  * Beside other answers: `schema: { response: { ...sseResponse(['notification']).response, 401: Problem } }`.
  * @param names of the events; default: all that the hub has
- * @throws SSE_ERR_INVALID_OPTION where `names` is no array, SSE_ERR_INVALID_EVENT_NAME
+ * @throws {@link SSE_ERR_INVALID_OPTION} where `names` is no array, {@link SSE_ERR_INVALID_EVENT_NAME}
+ * @category Schemas
  */
 export function sseResponse (names?: readonly SSEEventName[]): SSEResponseSchema {
   if (names !== undefined && !Array.isArray(names)) throw new SSE_ERR_INVALID_OPTION('sseResponse() takes an array of event names')

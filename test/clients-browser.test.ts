@@ -98,7 +98,7 @@ t.test('clients in a browser', { skip: withoutBrowser }, async t => {
   }
   const bundle = await build({ stdin: { contents: FETCH, resolveDir: root }, bundle: true, write: false })
   const fetchEventSource = bundle.outputFiles[0]!.text
-  const htmx = await Promise.all(['htmx.org/dist/htmx.js', 'htmx-ext-sse/sse.js'].map(file => readFile(`${root}node_modules/${file}`, 'utf8')))
+  const htmx = await Promise.all([import.meta.resolve('htmx.org/dist/htmx.js'), import.meta.resolve('htmx-ext-sse/sse.js')].map(url => readFile(new URL(url), 'utf8')))
 
   await t.test('the browser\'s own EventSource comes back by itself', async t => {
     const resumptions = await comesBack(t, {

@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process'
 import { EventEmitter, once } from 'node:events'
 import { utimes } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
 import { EventSource } from 'eventsource'
 import t, { type Test } from 'tap'
 import { appFolder } from './support/app-folder.js'
 import { freePort } from './support/programs.js'
-import { root } from './support/root.js'
 import { StreamClient } from './support/stream-client.js'
 
 const APP = `
@@ -32,7 +32,7 @@ interface Started {
 async function start (t: Test, ...args: string[]): Promise<Started> {
   const folder = await appFolder(t, { 'app.mjs': APP })
   const port = await freePort()
-  const child = spawn(process.execPath, [`${root}node_modules/fastify-cli/cli.js`, 'start', '-l', 'info', '-a', '127.0.0.1', '-p', String(port), ...args, 'app.mjs'], {
+  const child = spawn(process.execPath, [fileURLToPath(import.meta.resolve('fastify-cli/cli.js')), 'start', '-l', 'info', '-a', '127.0.0.1', '-p', String(port), ...args, 'app.mjs'], {
     cwd: folder,
     env: { ...process.env, NODE_OPTIONS: '', _TAPJS_PROCESSINFO_COVERAGE_: '0' },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -18,16 +18,26 @@ export type * from './observability.js'
  * }
  * ```
  * With nothing declared, event names are `string`, data is `unknown`, metadata is a record of unknowns.
+ * @category Schemas
  */
 export interface SSERegister {}
 
-/** One TypeBox schema per event name. */
+/**
+ * One TypeBox schema per event name.
+ * @category Schemas
+ */
 export type SSEEventSchemas = Record<string, TSchema>
 
-/** The names that may be published: the declared ones, or any string. */
+/**
+ * The names that may be published: the declared ones, or any string.
+ * @category Schemas
+ */
 export type SSEEventName = SSERegister extends { events: infer Events } ? Extract<keyof Events, string> : string
 
-/** The data that goes with an event name. */
+/**
+ * The data that goes with an event name.
+ * @category Schemas
+ */
 export type SSEEventData<Name extends SSEEventName> =
   SSERegister extends { events: infer Events }
     ? Name extends keyof Events
@@ -35,27 +45,48 @@ export type SSEEventData<Name extends SSEEventName> =
       : never
     : unknown
 
-/** What a publishing call takes as data: a string where `raw` is set, else what the event's schema says; `null` to remove a state. */
+/**
+ * What a publishing call takes as data: a string where `raw` is set, else what the event's schema says; `null` to remove a state.
+ * @category Schemas
+ */
 export type SSEInput<Name extends SSEEventName, Options> =
   (Options extends { raw: true } ? string : SSEEventData<Name>) | (Options extends { remove: true } ? null : never)
 
-/** The properties of an event's data that can be its key. See `keyed()`. */
+/**
+ * The properties of an event's data that can be its key. See `keyed()`.
+ * @category Schemas
+ */
 export type SSEKeyProperty<Data> = [Data] extends [object]
   ? { [Property in keyof Data]-?: Data[Property] extends string | number ? Property : never }[keyof Data] & string
   : never
 
-/** What `sseResponse()` gives: a route's `schema`, or its `response` beside other answers. */
+/**
+ * What {@link sseResponse} gives: a route's `schema`, or its `response` beside other answers.
+ * @category Schemas
+ */
 export interface SSEResponseSchema {
+  /** Answers by status. */
   response: {
+    /** The stream. */
     200: {
+      /** What documents say of it in words. */
       description: string
-      // To a type provider it is what the handler may return.
-      content: { 'text/event-stream': { schema: TUnsafe<SSEClient> } }
+      /** By media type. */
+      content: {
+        /** The stream as WHATWG HTML 9.2.5 has it. */
+        'text/event-stream': {
+          /** The schema of one of its events. To a type provider it is what the handler may return. */
+          schema: TUnsafe<SSEClient>
+        }
+      }
     }
   }
 }
 
-/** What a route says of its client. */
+/**
+ * What a route says of its client.
+ * @category Schemas
+ */
 export type SSEMetadata = SSERegister extends { metadata: infer Metadata } ? Metadata : Record<string, unknown>
 
 /** What a new stream is given of the kept events. See {@link SSEPluginOptions.replay}. */
@@ -82,10 +113,10 @@ export interface SSEPluginOptions {
   replay?: SSEReplay
   /** Send `sse:open` first. Default true. */
   greeting?: boolean
-  /** Above this many clients `reply.sse()` throws `SSE_ERR_TOO_MANY_CLIENTS` (503). Default: no limit. */
+  /** Above this many clients `reply.sse()` throws {@link SSE_ERR_TOO_MANY_CLIENTS} (503). Default: no limit. */
   maxClients?: number
   /**
-   * Above this many clients of one `key` `reply.sse()` throws `SSE_ERR_TOO_MANY_CLIENTS_PER_KEY` (429), so that nobody
+   * Above this many clients of one `key` `reply.sse()` throws {@link SSE_ERR_TOO_MANY_CLIENTS_PER_KEY} (429), so that nobody
    * takes all places. Each instance counts its own. Default: no limit.
    */
   maxClientsPerKey?: number
@@ -96,7 +127,7 @@ export interface SSEPluginOptions {
   key?: (request: FastifyRequest) => string | undefined
   /** How many channels one client may be in. Default 100. */
   maxChannelsPerClient?: number
-  /** A larger event is refused with `SSE_ERR_EVENT_TOO_LARGE`. Its data counts, in UTF-8. Default 1 MiB. */
+  /** A larger event is refused with {@link SSE_ERR_EVENT_TOO_LARGE}. Its data counts, in UTF-8. Default 1 MiB. */
   maxEventBytes?: number
   /** What may wait for one client that reads too slowly. Default 1 MiB. */
   maxBufferedBytes?: number
@@ -168,7 +199,7 @@ export interface SSEPublishOptions {
 
 /** What a publishing call resolves to. */
 export interface SSEPublished<Options = SSEPublishOptions> {
-  /** The event's id; `null` for a transient one, which has none. */
+  /** The event's id (WHATWG HTML 9.2.6), a place to resume from; `null` for a transient one, which has none. */
   id: Options extends { transient: true } ? null : string
   /** How many clients of this instance the event was for when the broker accepted it. */
   recipients: number
@@ -216,35 +247,45 @@ export interface SSEStreamOptions<Name extends SSEEventName = SSEEventName> exte
 
 /** One open stream. */
 export interface SSEClient {
+  /** Its id: the route's, which others may share, or a random one. */
   readonly id: string
   /** The channels it is in. */
   readonly channels: ReadonlySet<string>
+  /** What the route gave, itself and no copy; `{}` where it gave nothing. */
   readonly metadata: SSEMetadata
   /** What the client said it had last, as it said it; `null` on a first visit. */
   readonly lastEventId: string | null
+  /** When `reply.sse()` was called. */
   readonly connectedAt: Date
+  /** Whether it is gone, or on its way: nothing that is published from now on reaches it. */
   readonly closed: boolean
   /** Aborted when the client goes: stop producing for it. Made on first use. */
   readonly signal: AbortSignal
   /**
    * Sends an event to this connection only: not kept, no id. Resolves to true when the socket took it, to false
    * when the client went first or the event was dropped because the client reads too slowly.
-   * Rejects on a bad argument, as publishing does.
+   * Rejects with {@link SSE_ERR_INVALID_EVENT_NAME}, {@link SSE_ERR_INVALID_DATA}, {@link SSE_ERR_UNKNOWN_EVENT},
+   * {@link SSE_ERR_EVENT_TOO_LARGE} or {@link SSE_ERR_INVALID_OPTION}. A rejection is logged as well, and a caller who does
+   * not await it can't crash the process.
    */
   send<Name extends SSEEventName, const Options extends SSEClientSendOptions = SSEClientSendOptions> (
     event: Name, data: SSEInput<Name, Options>, options?: Options): Promise<boolean>
   /**
    * Sends one event per item, each when the socket took the one before. Resolves to true after the last one, to
    * false when the client went first; the source's `return()` is called then, so that it stops producing.
-   * Rejects with what the source throws.
+   * Rejects with what the source throws, and as {@link SSEClient.send}.
+   * @param source of data, one item an event: an array, a generator, or a `Readable`, e.g. of text with `raw`
    */
   stream<Name extends SSEEventName> (
     source: AsyncIterable<unknown> | Iterable<unknown> | Readable, options: SSEStreamOptions<Name>): Promise<boolean>
-  /** Subscribes to a channel from now on; nothing is replayed. Throws `SSE_ERR_INVALID_CHANNEL`, `SSE_ERR_TOO_MANY_CHANNELS`. */
+  /**
+   * Subscribes to a channel from now on; nothing is replayed. Does nothing where it is in it, or is gone.
+   * @throws {@link SSE_ERR_INVALID_CHANNEL}, {@link SSE_ERR_TOO_MANY_CHANNELS}
+   */
   join (channel: string): void
-  /** Unsubscribes from a channel. */
+  /** Unsubscribes from a channel. Does nothing where it is not in it, or is gone. */
   leave (channel: string): void
-  /** Sends what waits and ends the stream. */
+  /** Sends what waits and ends the stream: `'server'`. A browser's `EventSource` comes back (WHATWG HTML 9.2.3). */
   close (): void
 }
 
@@ -256,7 +297,9 @@ export type SSEDisconnectReason = 'client' | 'server' | 'slow' | 'stalled' | 'sh
 
 /** A stream in a channel, on whichever instance. */
 export interface SSEPresence {
+  /** The client's id, which other streams may share. */
   readonly clientId: string
+  /** What its route gave. Over Redis it went through JSON. */
   readonly metadata: SSEMetadata
   /** Which instance it is connected to: a random name, new with every start. */
   readonly instance: string
@@ -264,20 +307,30 @@ export interface SSEPresence {
 
 /** A state of a channel. */
 export interface SSEState<Name extends SSEEventName = SSEEventName> {
+  /** Whose state it is. */
   readonly key: string
+  /** The newest that was published for this key, as its schema has it. */
   readonly data: SSEEventData<Name>
   /** The id of the event that said it. The last one's is a place to resume from. */
   readonly id: string
 }
 
+/**
+ * What `fastify.sse.on()` tells, by name, with the arguments that listeners get. Listeners run at once, inside the hub's work;
+ * what one throws or rejects with is logged and stops nothing.
+ */
 export interface SSEHubEvents {
+  /** A client of this instance is there, in its channels. */
   connect: [client: SSEClient]
+  /** A client of this instance is gone: what is published from now on it does not get. `client.channels` has those that it was in. */
   disconnect: [client: SSEClient, reason: SSEDisconnectReason]
-  /** A stream of any instance came to a channel, or left one. */
+  /** A stream of any instance came to a channel. */
   join: [who: SSEPresence, channel: string]
+  /** A stream of any instance left a channel, or is gone. */
   leave: [who: SSEPresence, channel: string]
 }
 
+/** How this instance's hub is: counters since start, and gauges of now. {@link SSEPluginOptions.metrics} has the same for Prometheus. */
 export interface SSEStats {
   /** Open streams now. */
   clients: number
@@ -313,30 +366,32 @@ export interface SSEStats {
   broker: BrokerStats | null
 }
 
-/** The hub: `fastify.sse`. */
+/** The hub, `fastify.sse`: publishes, and knows who is there. Its events are {@link SSEHubEvents}. */
 export interface SSEHub extends EventEmitter<SSEHubEvents> {
   /**
    * Publishes to every client that did not opt out of broadcasts. Resolves once the broker has accepted the event.
-   * Rejects, with nothing sent, with `SSE_ERR_INVALID_EVENT_NAME`, `SSE_ERR_INVALID_DATA`, `SSE_ERR_UNKNOWN_EVENT`,
-   * `SSE_ERR_EVENT_TOO_LARGE`, `SSE_ERR_INVALID_OPTION`, `SSE_ERR_CLOSED` or `SSE_ERR_BROKER_UNAVAILABLE`.
+   * Rejects, with nothing sent, with {@link SSE_ERR_INVALID_EVENT_NAME}, {@link SSE_ERR_INVALID_DATA},
+   * {@link SSE_ERR_UNKNOWN_EVENT}, {@link SSE_ERR_EVENT_TOO_LARGE}, {@link SSE_ERR_INVALID_OPTION}, {@link SSE_ERR_CLOSED} or
+   * {@link SSE_ERR_BROKER_UNAVAILABLE}.
    * A rejection is logged as well, and a caller who does not await it can't crash the process.
    */
   send<Name extends SSEEventName, const Options extends SSEPublishOptions = SSEPublishOptions> (
     event: Name, data: SSEInput<Name, Options>, options?: Options): Promise<SSEPublished<Options>>
-  /** Publishes to a channel. As `send`; also rejects with `SSE_ERR_INVALID_CHANNEL`. */
+  /** Publishes to a channel. As {@link SSEHub.send}; also rejects with {@link SSE_ERR_INVALID_CHANNEL}. */
   toChannel<Name extends SSEEventName, const Options extends SSEPublishOptions = SSEPublishOptions> (
     channel: string, event: Name, data: SSEInput<Name, Options>, options?: Options): Promise<SSEPublished<Options>>
-  /** Publishes one event to several channels: once per client, even if it is in more than one. As `toChannel`. */
+  /** Publishes one event to several channels: once per client, even if it is in more than one. As {@link SSEHub.toChannel}. */
   toChannels<Name extends SSEEventName, const Options extends SSEPublishOptions = SSEPublishOptions> (
     channels: readonly string[], event: Name, data: SSEInput<Name, Options>, options?: Options): Promise<SSEPublished<Options>>
-  /** Publishes to all connections of a client id. As `send`; also rejects with `SSE_ERR_INVALID_CLIENT_ID`. */
+  /** Publishes to all connections of a client id. As {@link SSEHub.send}; also rejects with {@link SSE_ERR_INVALID_CLIENT_ID}. */
   toClient<Name extends SSEEventName, const Options extends SSEPublishOptions = SSEPublishOptions> (
     clientId: string, event: Name, data: SSEInput<Name, Options>, options?: Options): Promise<SSEPublished<Options>>
   /**
-   * The present states of a channel, e.g. to render a page's first view: the newest event of each key, oldest first. `null`
-   * for what `send()` publishes. Data that the `serializer` did not write as JSON is given as its text.
-   * Rejects with `SSE_ERR_INVALID_CHANNEL`, `SSE_ERR_INVALID_EVENT_NAME`, `SSE_ERR_UNKNOWN_EVENT` or
-   * `SSE_ERR_BROKER_UNAVAILABLE`.
+   * The present states of a channel, e.g. to render a page's first view: the newest event of each key, oldest first. Data that
+   * the `serializer` did not write as JSON is given as its text.
+   * Rejects with {@link SSE_ERR_INVALID_CHANNEL}, {@link SSE_ERR_INVALID_EVENT_NAME}, {@link SSE_ERR_UNKNOWN_EVENT} or
+   * {@link SSE_ERR_BROKER_UNAVAILABLE}.
+   * @param channel `null` for what `send()` publishes
    */
   state<Name extends SSEEventName> (channel: string | null, event: Name): Promise<Array<SSEState<Name>>>
   /** A connection with this id; where several share it, the oldest. */
@@ -345,14 +400,22 @@ export interface SSEHub extends EventEmitter<SSEHubEvents> {
   clients (): SSEClient[]
   /** The clients in a channel. */
   channelClients (channel: string): SSEClient[]
-  /** The channels that have clients, and how many. */
-  channels (): Array<{ name: string, count: number }>
-  /** How many clients there are, in a channel or in all. */
+  /** The channels that have clients of this instance, and how many. */
+  channels (): Array<{
+    /** The channel's. */
+    name: string
+    /** How many clients are in it, at least 1. */
+    count: number
+  }>
+  /**
+   * How many clients of this instance there are.
+   * @param channel only those in it; default: all
+   */
   clientCount (channel?: string): number
   /**
    * Who is in a channel, over all instances: one entry a stream. What another instance's clients did arrives within a
    * fraction of a second; what a killed one had told is gone after three of the broker's lease periods.
-   * Rejects with `SSE_ERR_INVALID_CHANNEL`.
+   * Rejects with {@link SSE_ERR_INVALID_CHANNEL}.
    */
   presence (channel: string): Promise<SSEPresence[]>
   /** Sweeps now what the hub sweeps by itself: clients whose connection is gone. Returns how many it removed. */
@@ -361,18 +424,27 @@ export interface SSEHub extends EventEmitter<SSEHubEvents> {
   stats (): SSEStats
 }
 
+/** What the plugin adds to a Fastify instance. */
+export interface SSEInstanceDecorator {
+  /** The hub of the nearest context that registered `fastify-sse-hub`. */
+  sse: SSEHub
+}
+
+/** What the plugin adds to a Fastify reply. */
+export interface SSEReplyDecorator {
+  /**
+   * Answers with an event stream (WHATWG HTML 9.2), subscribed to these channels.
+   * @param channels one name or several, each of 1 to 256 characters; default: none, for broadcasts and the client's id alone
+   * @throws Before anything is written: {@link SSE_ERR_NOT_ACCEPTABLE} (406), {@link SSE_ERR_TOO_MANY_CLIENTS_PER_KEY} (429),
+   * {@link SSE_ERR_TOO_MANY_CLIENTS} and {@link SSE_ERR_CLOSED} (503), {@link SSE_ERR_ALREADY_SENT},
+   * {@link SSE_ERR_INVALID_CHANNEL}, {@link SSE_ERR_TOO_MANY_CHANNELS}, {@link SSE_ERR_INVALID_CLIENT_ID},
+   * {@link SSE_ERR_INVALID_OPTION}, {@link SSE_ERR_INVALID_EVENT_NAME}, {@link SSE_ERR_UNKNOWN_EVENT}
+   */
+  sse (channels?: string | readonly string[], options?: SSEConnectOptions): SSEClient
+}
+
+// Interfaces of their own, since the API's documentation does not show what is added to another package's.
 declare module 'fastify' {
-  interface FastifyInstance {
-    /** The hub of the nearest context that registered `fastify-sse-hub`. */
-    sse: SSEHub
-  }
-  interface FastifyReply {
-    /**
-     * Answers with an event stream, subscribed to these channels. Throws, before anything is written:
-     * `SSE_ERR_NOT_ACCEPTABLE` (406), `SSE_ERR_TOO_MANY_CLIENTS_PER_KEY` (429), `SSE_ERR_TOO_MANY_CLIENTS` and
-     * `SSE_ERR_CLOSED` (503), `SSE_ERR_ALREADY_SENT`, `SSE_ERR_INVALID_CHANNEL`, `SSE_ERR_TOO_MANY_CHANNELS`,
-     * `SSE_ERR_INVALID_CLIENT_ID`, `SSE_ERR_INVALID_OPTION`, `SSE_ERR_UNKNOWN_EVENT`.
-     */
-    sse (channels?: string | readonly string[], options?: SSEConnectOptions): SSEClient
-  }
+  interface FastifyInstance extends SSEInstanceDecorator {}
+  interface FastifyReply extends SSEReplyDecorator {}
 }

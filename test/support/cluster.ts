@@ -5,7 +5,7 @@ import { Ledger } from './ledger.js'
 import { Reader, type ReaderOptions } from './reader.js'
 
 /** Channels of the tests that need some. */
-export const CHANNELS = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j']
+const CHANNELS = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j']
 
 /** Where events go in turn: a channel each, now and then two at once or everybody. */
 export const TARGETS: ReadonlyArray<readonly string[]> = [...CHANNELS.map(channel => [channel]), ['a', 'b'], ...CHANNELS.map(channel => [channel]), ['c', 'i'], []]

@@ -38,7 +38,7 @@ interface Stream {
   readonly client: SSEClient
 }
 
-export interface Loss {
+interface Loss {
   readonly title: string
   /** What the hub takes it for. */
   readonly reason: SSEDisconnectReason

@@ -13,7 +13,7 @@ export interface Opened {
   readonly client: SSEClient
 }
 
-export interface Opening extends SSEConnectOptions {
+interface Opening extends SSEConnectOptions {
   channels?: readonly string[]
   /** Does not read a byte of the stream until `resume()`. */
   paused?: boolean

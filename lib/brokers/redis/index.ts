@@ -1,4 +1,7 @@
-// The broker over Redis Streams: one order for all instances of an application.
+/**
+ * The broker over Redis Streams: one order for all instances of an application. It needs `ioredis` 6 and Redis 6.2 or newer.
+ * @module fastify-sse-hub/redis
+ */
 import { Type, type Static } from '@sinclair/typebox'
 import type { Cluster, Redis } from 'ioredis'
 import type { Broker, BrokerEvent, BrokerPast, BrokerPastEvent, BrokerPlaceAhead, BrokerReceipt, BrokerSink, BrokerStats } from '../../../types/broker.js'
@@ -12,6 +15,7 @@ import { Publishing } from './publishing.js'
 import { Presence } from './presence.js'
 import { Reading, type Entry, type ReadingHost } from './reading.js'
 
+/** Where Redis is, under which name, and how long things may take: one of `client` and `url`, the rest has defaults. */
 export interface RedisBrokerOptions {
   /** A client of `ioredis`, e.g. `fastify.redis`: two connections are made after it, and it is never closed. */
   client?: Redis | Cluster
@@ -54,7 +58,14 @@ const FAREWELL = 1000
 /** Rows of a history fetched at a time. */
 const PAGE = 200
 
-/** @throws SSE_ERR_INVALID_OPTION, which names the option */
+/**
+ * Makes a broker for the plugin's option `broker`; each hub needs one of its own. It connects at the registration, which
+ * rejects with `SSE_ERR_BROKER_UNAVAILABLE` where Redis does not answer within 5 seconds, or `publishTimeout` if that is more.
+ * ```ts
+ * await app.register(sse, { broker: redisBroker({ url: 'redis://localhost:6379' }) })
+ * ```
+ * @throws `SSE_ERR_INVALID_OPTION`, which names the option
+ */
 export function redisBroker (options: RedisBrokerOptions): Broker {
   const checked = checkOptions(options) as Static<typeof Options> & RedisBrokerOptions
   const template = checked.client ?? checked.url

@@ -26,7 +26,7 @@ const NOT_BEGUN = /^(?:OOM|READONLY|NOPERM|NOAUTH|LOADING|MASTERDOWN|MISCONF|CLU
 type Answer = ['OK', string, string] | ['EXPIRED'] | ['STORED'] | ['ORDER'] | ['EPOCH', string]
 
 /** Where the order stands, as far as this instance has read it. */
-export interface Standing {
+interface Standing {
   readonly epoch: string
   /** Number of the newest event. */
   readonly n: number

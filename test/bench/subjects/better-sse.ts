@@ -26,7 +26,8 @@ interface BetterSse {
   createEventBuffer (options: object): EventBuffer
 }
 
-const { createSession, createChannel, createEventBuffer }: BetterSse = createRequire(import.meta.url)('better-sse')
+const require = createRequire(import.meta.url)
+const { createSession, createChannel, createEventBuffer }: BetterSse = require('better-sse')
 const options = { serializer: (data: string) => data }
 
 async function serve (enter: (session: Session, channels: string[]) => void, prepare = async (_channels: string[]): Promise<void> => {}) {

@@ -3,13 +3,15 @@ import { createRequire } from 'node:module'
 import Fastify from 'fastify'
 import { channelsOf, Rooms, type Subject } from './subject.js'
 
+const require = createRequire(import.meta.url)
+
 interface Reply {
   sse (event: { id?: string, event?: string, data?: string, comment?: string }): void
 }
 
 export async function fastifySseV2 (): Promise<Subject> {
   const app = Fastify({ forceCloseConnections: true })
-  await app.register(createRequire(import.meta.url)('fastify-sse-v2').FastifySSEPlugin)
+  await app.register(require('fastify-sse-v2').FastifySSEPlugin)
   const rooms = new Rooms<Reply>()
   app.get('/events', (request, reply) => {
     const stream = reply as unknown as Reply

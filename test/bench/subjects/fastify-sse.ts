@@ -4,6 +4,8 @@ import { createRequire } from 'node:module'
 import Fastify, { type RouteShorthandOptions } from 'fastify'
 import { channelsOf, Rooms, type Subject } from './subject.js'
 
+const require = createRequire(import.meta.url)
+
 interface Context {
   keepAlive (): void
   send (message: { id?: string, event?: string, data: string }): Promise<void>
@@ -13,7 +15,7 @@ interface Context {
 export async function fastifySse (): Promise<Subject> {
   const app = Fastify({ forceCloseConnections: true })
   // Its types and ours both say what `reply.sse` is.
-  await app.register(createRequire(import.meta.url)('@fastify/sse'), { serializer: (data: string) => data })
+  await app.register(require('@fastify/sse'), { serializer: (data: string) => data })
   const rooms = new Rooms<Context>()
   app.get('/events', { sse: 'only' } as RouteShorthandOptions, async (request, reply) => {
     const context = reply.sse as unknown as Context
