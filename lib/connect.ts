@@ -136,6 +136,9 @@ const CLOSED = 2
 
 const platform = globalThis as Platform
 
+/** The longest time that a timer takes, in milliseconds: beyond it, as with no number, it would be due at once. */
+const MAX_TIME = 2 ** 31 - 1
+
 function parseJson (text: string): unknown {
   try {
     return JSON.parse(text)
@@ -155,7 +158,8 @@ function report (error: unknown): void {
  * A lost connection is `EventSource`'s to restore (WHATWG HTML 9.2.3). After any answer other than a stream it gives up;
  * then a new one is made, with the last event's id in the query.
  * @param url relative to the page's, where there is one
- * @throws `TypeError` where the URL is none, or where there is no `EventSource`
+ * @throws `TypeError` where the URL is none, where there is no `EventSource`, or where a time is none: one below 1 ms, or above
+ * 24 days, would open stream after stream
  */
 export function connect<Events extends object = Record<string, unknown>> (
   url: string | { readonly href: string },
@@ -166,6 +170,9 @@ export function connect<Events extends object = Record<string, unknown>> (
   }: StreamOptions<Events> = {}
 ): Stream {
   if (EventSource === undefined) throw new TypeError('No EventSource here: give one as an option, e.g. that of npm "eventsource"')
+  for (const time of [firstWait, maxWait, heartbeat === undefined ? MAX_TIME : heartbeat.timeout]) {
+    if (!(time > 0 && time <= MAX_TIME)) throw new TypeError('"wait", "maxWait" and the heartbeat\'s "timeout" must be milliseconds')
+  }
   const Source = EventSource
   const target = new URL(typeof url === 'string' ? url : url.href, platform.document?.baseURI ?? platform.location?.href)
   const texts: readonly string[] = raw

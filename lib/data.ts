@@ -80,7 +80,7 @@ export class DataFormat {
   #checkOf (event: string): TypeCheck<TSchema> | null {
     if (this.#checks === null) return null
     const check = this.#checks.get(event)
-    if (check === undefined) throw new SSE_ERR_UNKNOWN_EVENT(`Event "${event}" has no schema in the "events" option`)
+    if (check === undefined) throw new SSE_ERR_UNKNOWN_EVENT(`Event "${event}" has no schema in the "events" option; there are ${[...this.#checks!.keys()].join(', ')}`)
     return check
   }
 }

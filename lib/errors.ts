@@ -72,7 +72,7 @@ export const SSE_ERR_NOT_ACCEPTABLE = createError('SSE_ERR_NOT_ACCEPTABLE', 'Thi
  * `reply.send()` behind it changes nothing, and is logged with this error.
  * @category Errors
  */
-export const SSE_ERR_ALREADY_SENT = createError('SSE_ERR_ALREADY_SENT', 'reply.sse() was called on a reply that is already sent', 500)
+export const SSE_ERR_ALREADY_SENT = createError('SSE_ERR_ALREADY_SENT', 'The reply is already sent, or has a stream already', 500)
 /**
  * The hub is closing (`reply.sse()`) or closed (publishing). Status 503, from `reply.sse()` with `Retry-After`
  * (RFC 9110 15.6.4): another instance takes it.

@@ -353,7 +353,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
       replays,
       replay: replays || place !== -1 ? { targets, names, clientId: id, encoding, fresh: true, end: this.#position, cursor: 0, told: -1 } : null
     }
-    const client = new Client(this, { id, stable, metadata: checked.metadata, lastEventId, names, broadcast, opening, encoding })
+    const client = new Client(this, { id, stable, metadata: checked.metadata as SSEMetadata | undefined, lastEventId, names, broadcast, opening, encoding })
     this.#beginReplay(client, opening, place)
     return client
   }

@@ -36,7 +36,9 @@ export function checkChannel (name: unknown): asserts name is string {
  * @throws SSE_ERR_INVALID_CHANNEL
  */
 export function checkChannels (names: unknown): string[] {
-  if (!Array.isArray(names)) throw new SSE_ERR_INVALID_CHANNEL('Channels must be given as an array of names')
+  if (!Array.isArray(names)) {
+    throw new SSE_ERR_INVALID_CHANNEL(`Channels must be given as an array of names, and this is ${names === null ? 'null' : `of type ${typeof names}`}`)
+  }
   for (const name of names) checkChannel(name)
   return [...new Set<string>(names)]
 }

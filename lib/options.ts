@@ -66,7 +66,7 @@ const RegistrationOptions = Type.Partial(Type.Object({
 const ConnectOptions = Type.Partial(Type.Object({
   // Checked by the rules for names, with a code of its own.
   id: Type.Any(),
-  metadata: Type.Any(),
+  metadata: Type.Object({}, { additionalProperties: true }),
   events: Type.Array(Type.Any()),
   broadcast: Type.Boolean(),
   greeting: Type.Boolean(),
@@ -210,7 +210,7 @@ export function hubOptions (options: SSEPluginOptions): HubOptions {
     const flaw = flawOf(event) || (event.startsWith('sse:') ? 'must not begin with "sse:"' : '')
     if (flaw !== '') throw new SSE_ERR_INVALID_OPTION(`Option "events" of fastify-sse-hub is invalid: an event name ${flaw}`)
     if (!KindGuard.IsSchema(schema)) {
-      throw new SSE_ERR_INVALID_OPTION(`Option "events" of fastify-sse-hub is invalid: "${event}" is not a TypeBox schema`)
+      throw new SSE_ERR_INVALID_OPTION(`Option "events" of fastify-sse-hub is invalid: "${event}" is not a TypeBox schema; those of @sinclair/typebox are, of "typebox" they are not`)
     }
   }
   for (const method of BROKER_METHODS) {

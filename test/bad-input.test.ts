@@ -248,6 +248,8 @@ t.test('what reply.sse() refuses goes to the app\'s error handler, before anythi
     [[], { events: 'a' }, 'SSE_ERR_INVALID_OPTION', 500, /"events"/],
     [[], { broadcast: 0 }, 'SSE_ERR_INVALID_OPTION', 500, /"broadcast"/],
     [[], { greeting: 'no' }, 'SSE_ERR_INVALID_OPTION', 500, /"greeting"/],
+    [[], { metadata: 'alice' }, 'SSE_ERR_INVALID_OPTION', 500, /"metadata"/],
+    [{ metadata: {} }, {}, 'SSE_ERR_INVALID_CHANNEL', 400, /array of names, and this is of type object/],
     [[], { replay: true }, 'SSE_ERR_INVALID_OPTION', 500, /"replay".*"all" or "missed" or "none"/],
     [[], { lastEventId: 1 }, 'SSE_ERR_INVALID_OPTION', 500, /"lastEventId"/],
     [[], { retry: -1 }, 'SSE_ERR_INVALID_OPTION', 500, /"retry"/],

@@ -451,6 +451,14 @@ t.test('it says what is missing', t => {
   t.intercept(globalThis, 'EventSource' as never, { value: undefined })
   t.throws(() => connect('http://localhost/'), { name: 'TypeError', message: 'No EventSource here: give one as an option, e.g. that of npm "eventsource"' })
   t.throws(() => connect('/stream', { EventSource: SilentSource }), { name: 'TypeError', code: 'ERR_INVALID_URL' })
+  // A timer would take each of these for at once, and streams be opened as fast as they come.
+  for (const time of [undefined, null, NaN, 0, -1, 'soon', Infinity, 2 ** 31]) {
+    const heartbeat = { event: 'heartbeat', timeout: time as number }
+    t.throws(() => connect('http://localhost/', { EventSource: SilentSource, heartbeat }), { name: 'TypeError', message: /timeout/ }, `a timeout of ${time}`)
+    if (time === undefined) continue
+    t.throws(() => connect('http://localhost/', { EventSource: SilentSource, wait: time as number }), { name: 'TypeError', message: /"wait"/ }, `a wait of ${time}`)
+    t.throws(() => connect('http://localhost/', { EventSource: SilentSource, maxWait: time as number }), { name: 'TypeError', message: /"maxWait"/ }, `a longest wait of ${time}`)
+  }
   t.end()
 })
 

@@ -124,14 +124,14 @@ t.test('the quick start answers to curl', { skip: without('curl') }, async t => 
 })
 
 t.test('what is installed and run by npm is there', async t => {
-  const { name, devDependencies, scripts } = JSON.parse(await readFile(`${root}package.json`, 'utf8'))
+  const { name, dependencies, devDependencies, scripts } = JSON.parse(await readFile(`${root}package.json`, 'utf8'))
   const commands = blocks.filter(({ language, code }) => language === 'sh' && code.startsWith('npm '))
   for (const block of commands) {
     used.add(block)
-    for (const [, installed] of block.code.matchAll(/npm install (\S+)/g)) t.ok(installed === name || installed! in devDependencies, installed!)
+    for (const [, installed] of block.code.matchAll(/npm install (\S+)/g)) t.ok(installed === name || installed! in { ...dependencies, ...devDependencies }, installed!)
     for (const [, script] of block.code.matchAll(/&& npm (?:run )?(\S+)/g)) t.ok(script! in scripts, script!)
   }
-  t.equal(commands.length, 3)
+  t.equal(commands.length, 4)
 })
 
 t.test('the routes with channels open streams in them', async t => {
@@ -167,9 +167,15 @@ t.test('the chat room runs: who comes, who goes, who is there, what is said', as
   const heard = next(bob, 'message')
   t.equal((await post(`${room}/message`, { user: 'alice', text: 'hi' })).status, 201)
   t.match(JSON.parse((await heard).data), { user: 'alice', text: 'hi', time: Number })
+  // A tab more, and one less, is neither coming nor going.
+  const announced: string[] = []
+  for (const event of ['user-join', 'user-leave']) alice.addEventListener(event, () => announced.push(event))
+  const tab = await opened(t, `${room}/stream?user=bob`)
+  tab.close()
   const left = next(alice, 'user-leave')
   bob.close()
   t.equal((await left).data, '{"user":"bob"}')
+  t.same(announced, ['user-leave'])
   const late = new EventSource(`${room}/stream?user=carol`)
   t.teardown(() => late.close())
   t.match((await next(late, 'message')).data, '"text":"hi"')
@@ -241,7 +247,7 @@ t.test('the state channels of the README run', async t => {
 ${blockWith("{ key: 'ACME', remove: true }")}
 console.log(key, JSON.stringify(data), id.endsWith('-2'), await app.sse.state('prices', 'price'))
 await app.close()`), 'ACME {"symbol":"ACME","price":102} true []\n')
-  t.equal(await run(t, `${blockWith('keyed(Type.Object')}
+  t.equal(await run(t, `${blockWith('keyed(Price')}
 console.log((await app.sse.state('prices', 'price')).map(({ key }) => key))
 await app.close()`), "[ 'ACME' ]\n")
 })
@@ -469,7 +475,6 @@ app.inject({ url: '/', payloadAsStream: true })
 console.log((await app.sse.toChannel('room', 'message', 'hi', { idempotencyKey: 'k' })).recipients)
 console.log(await app.sse.presence('room').then(present => present.length), app.sse.stats().broker.state)
 await app.close()
-client.disconnect()
 `, { REDIS_URL: `redis://sse:secret@127.0.0.1:${redis.port}` })
   t.match(output, /^join room\n1\n1 ready\n/)
 })

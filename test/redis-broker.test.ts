@@ -3,6 +3,7 @@ import Fastify from 'fastify'
 import t from 'tap'
 import { redisBroker, type RedisBrokerOptions } from '../lib/brokers/redis/index.js'
 import sse, { SSE_ERR_INVALID_OPTION } from '../lib/index.js'
+import { MemoryLog } from './support/memory-log.js'
 import { dataOf, events, newName, opened, start } from './support/redis-hubs.js'
 import { RedisServer, withoutRedis } from './support/redis-server.js'
 
@@ -157,15 +158,18 @@ t.test('hubs over one Redis', { skip: withoutRedis }, async t => {
   })
 
   await t.test('options are checked', async t => {
-    for (const options of [{}, { url: redis.url, client: {} }, { url: redis.url, streams: 'x' }, { url: redis.url, stream: 'a{b}' }, { client: {} }]) {
+    for (const options of [{}, { url: redis.url, client: {} }, { url: redis.url, streams: 'x' }, { url: redis.url, stream: 'a{b}' }, { client: {} }, { url: 'nonsense' }, { url: 'http://127.0.0.1' }]) {
       t.throws(() => redisBroker(options as RedisBrokerOptions), SSE_ERR_INVALID_OPTION)
     }
   })
 
-  await t.test('a Redis that does not answer rejects register()', async t => {
-    const app = Fastify()
+  await t.test('a Redis that does not answer rejects register() with the reason, which is logged once', async t => {
+    const log = new MemoryLog()
+    const app = Fastify({ loggerInstance: log.logger })
     t.teardown(() => app.close())
-    await t.rejects((async () => { await app.register(sse, { broker: redisBroker({ url: 'redis://127.0.0.1:1', publishTimeout: 300 }) }) })(), { code: 'SSE_ERR_BROKER_UNAVAILABLE' })
+    await t.rejects((async () => { await app.register(sse, { broker: redisBroker({ url: 'redis://127.0.0.1:1', publishTimeout: 300 }) }) })(),
+      { code: 'SSE_ERR_BROKER_UNAVAILABLE', message: /ECONNREFUSED 127\.0\.0\.1:1/, cause: { code: 'ECONNREFUSED' } })
+    t.equal(log.lines.filter(({ msg }) => msg === 'Redis failed').length, 1)
   })
 })
 

@@ -193,6 +193,7 @@ t.test('an event without a schema is refused by every call that takes one', asyn
       const error = await call().then(() => null, error => error)
       t.ok(error instanceof SSE_ERR_UNKNOWN_EVENT, `${call}`)
       t.ok(error?.message.includes(`"${name}"`))
+      t.ok(error?.message.includes('; there are '))
     }
     events = ['known', name]
     const response = await app.inject('/filtered')
@@ -228,7 +229,7 @@ t.test('the serializer is not asked for events that have a schema', async t => {
 
 t.test('what is no TypeBox schema, or no event name, rejects register()', async t => {
   const bad: Array<[events: unknown, message: RegExp]> = [
-    [{ x: { type: 'string' } }, /"events".*"x" is not a TypeBox schema/],
+    [{ x: { type: 'string' } }, /"events".*"x" is not a TypeBox schema; those of @sinclair\/typebox are/],
     [{ x: null }, /"events".*"x" is not a TypeBox schema/],
     [{ x: undefined }, /"events".*"x" is not a TypeBox schema/],
     [{ x: String }, /"events".*"x" is not a TypeBox schema/],

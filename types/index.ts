@@ -186,7 +186,10 @@ export interface SSEPublishOptions {
    * does what waits for a client that reads too slowly. Default: what the event's schema names, see `keyed()`.
    */
   key?: string
-  /** With a key: the state is forgotten, and no new client gets it. The event is delivered, and its data may be `null`. */
+  /**
+   * With a key: the state is forgotten, and no new client gets it. The event is delivered, and its data may be `null`; the key
+   * is not sent, so let the data say what went where clients need to know.
+   */
   remove?: boolean
   /** A retry of a publish with the same key is stored once and answered with the first one's result. */
   idempotencyKey?: string

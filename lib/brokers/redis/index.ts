@@ -43,6 +43,9 @@ const Options = Type.Partial(Type.Object({
   leasePeriod: Type.Integer({ minimum: 100, maximum: 2 ** 31 - 1 })
 }, { additionalProperties: false }))
 
+/** A URL, or the path of a Unix socket. */
+const URL_FORM = /^(rediss?:\/\/|\/)./
+
 const checkOptions = checker(Options, 'redisBroker()')
 
 /** What a history is kept for where the hub sets no limit, in milliseconds. */
@@ -71,6 +74,9 @@ export function redisBroker (options: RedisBrokerOptions): Broker {
   const template = checked.client ?? checked.url
   if (template === undefined || (checked.client !== undefined && checked.url !== undefined)) {
     throw new SSE_ERR_INVALID_OPTION('redisBroker() takes one of the options "client" and "url"')
+  }
+  if (typeof template === 'string' && !URL_FORM.test(template)) {
+    throw new SSE_ERR_INVALID_OPTION('Option "url" of redisBroker() is invalid: it must begin with "redis://" or "rediss://", or be the path of a socket')
   }
   if (typeof template !== 'string' && typeof template.duplicate !== 'function') {
     throw new SSE_ERR_INVALID_OPTION('Option "client" of redisBroker() is invalid: it is no client of ioredis')
@@ -102,6 +108,8 @@ class RedisBroker implements Broker, ReadingHost {
   /** An event's position is its number in the epoch and this. */
   #base = 0
   #started = false
+  /** What failed last, since Redis was there. */
+  #failure: Error | null = null
   /** The position of the newest event delivered or skipped. */
   #position = 0
   /** Clients that are ahead of this instance wait until it has caught up. */
@@ -118,6 +126,7 @@ class RedisBroker implements Broker, ReadingHost {
     if (sink.historyMaxAge !== Infinity) this.#historyAge = sink.historyMaxAge
     const { keys } = this
     this.#connection = new RedisConnection(this.#template, keys.meta, error => this.failed(error))
+    this.#connection.onReady(() => { this.#failure = null })
     this.#reading = new Reading(this.#connection, this)
     this.#publishing = new Publishing(this.#connection, {
       keys,
@@ -138,7 +147,7 @@ class RedisBroker implements Broker, ReadingHost {
     })
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(new SSE_ERR_BROKER_UNAVAILABLE('Redis did not answer', false)), Math.max(START, this.#times.timeout))
+      timer = setTimeout(() => reject(this.#unanswered()), Math.max(START, this.#times.timeout))
     })
     try {
       await Promise.race([this.#begin(), late])
@@ -148,6 +157,11 @@ class RedisBroker implements Broker, ReadingHost {
     } finally {
       clearTimeout(timer)
     }
+  }
+
+  #unanswered (): Error {
+    if (this.#failure === null) return new SSE_ERR_BROKER_UNAVAILABLE('Redis did not answer', false)
+    return new SSE_ERR_BROKER_UNAVAILABLE(`Redis did not answer: ${this.#failure.message}`, false, { cause: this.#failure })
   }
 
   async #begin (): Promise<void> {
@@ -359,8 +373,11 @@ class RedisBroker implements Broker, ReadingHost {
     return this.#publishing.renew(reset)
   }
 
+  /** Told once until Redis is there again: connecting fails the same way many times a second. */
   failed (error: Error): void {
-    this.#sink.log.warn({ err: error }, 'Redis failed')
+    const told = this.#failure?.message === error.message
+    this.#failure = error
+    if (!told) this.#sink.log.warn({ err: error }, 'Redis failed')
   }
 
   #reached (): void {
