@@ -26,6 +26,7 @@ export interface StreamOwner {
 /** The reply whose payload the stream is: from the pipe on nobody else answers. */
 interface HijackedReply {
   hijack (): unknown
+  hasTrailer (name: string): boolean
 }
 
 /**
@@ -88,7 +89,7 @@ export class EventStream {
     }
     if (this.#readable !== null) return this.#readable.pipe(target, options)
     if (target as unknown !== this.#response) return this.#materialise().pipe(target, options)
-    this.#keepsEnd = options?.end === false
+    this.#keepsEnd = options?.end === false || this.#hasTrailers
     this.#begin()
     // What the source's end means is that Fastify shall not take a disconnect for a fault of the source.
     if (!this.#keepsEnd) this.#emitEnd()
@@ -226,6 +227,12 @@ export class EventStream {
     if (this.#onBegin !== null) this.#response.off('pipe', this.#onBegin)
     this.#response.off('close', this.#onClose)
     this.#connection?.off('close', this.#onClose)
+  }
+
+  /** Whether Fastify ends the response at the payload's end, with trailers. Fastify 5 says so when it pipes only since 5.12.8. */
+  get #hasTrailers (): boolean {
+    const names = this.#response.getHeader('trailer')
+    return names !== undefined && String(names).split(/[\s,]+/).some(name => name !== '' && this.#reply.hasTrailer(name))
   }
 
   #begin (): void {

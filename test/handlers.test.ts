@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import type { SSEClient } from '../lib/index.js'
 import { buildApp, listen } from './support/app.js'
 import { nextDisconnect, recordDisconnects } from './support/disconnects.js'
+import { withoutFastify } from './support/fastify-version.js'
 import { ERROR, MemoryLog, WARN } from './support/memory-log.js'
 import { parseEvents, RawClient } from './support/raw-client.js'
 import { checkReceives, openStream, request, responsesAfter } from './support/streams.js'
@@ -317,7 +318,7 @@ t.test('reply.sse() after reply.hijack() throws SSE_ERR_ALREADY_SENT', async t =
 })
 
 for (const [hookName, addHook] of Object.entries(onSendHooks)) {
-  t.test(`handlerTimeout, with ${hookName}, does not cut a healthy stream`, async t => {
+  t.test(`handlerTimeout, with ${hookName}, does not cut a healthy stream`, { skip: withoutFastify('5.8.0', 'has handlerTimeout') }, async t => {
     const { app, port } = await serve(t, (_request, reply) => { reply.sse() }, app => {
       addHook(app)
       app.get('/never', () => new Promise(() => {}))

@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 import { buildApp, listen } from './support/app.js'
 import { nextDisconnect, recordDisconnects } from './support/disconnects.js'
+import { withoutFastify } from './support/fastify-version.js'
 import { DEBUG, ERROR, MemoryLog } from './support/memory-log.js'
 import { RawClient, requestText } from './support/raw-client.js'
 import { parseResponses } from './support/responses.js'
@@ -395,7 +396,9 @@ for (const [kind, addHook] of Object.entries({
     if (isEventStream(reply)) reply.header('x-bad', 'a\nb')
   })
 } satisfies Record<string, AddOnSend>)) {
-  t.test(`where a header that ${kind} onSend hooks set can't be sent, the error handler answers, and no client is left`, async t => {
+  // Before, it lets such a header of an async hook end the process as an unhandled rejection, whatever is sent.
+  const skip = kind === 'async' && withoutFastify('5.11.0', 'catches what can\'t be sent behind an async hook')
+  t.test(`where a header that ${kind} onSend hooks set can't be sent, the error handler answers, and no client is left`, { skip }, async t => {
     const app = await buildApp(t)
     addHook(app)
     app.setErrorHandler((error: Error & { code: string }, _request, reply) => {

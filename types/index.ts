@@ -129,7 +129,10 @@ export interface SSEPluginOptions {
   maxChannelsPerClient?: number
   /** A larger event is refused with {@link SSE_ERR_EVENT_TOO_LARGE}. Its data counts, in UTF-8. Default 1 MiB. */
   maxEventBytes?: number
-  /** What may wait for one client that reads too slowly. Default 1 MiB. */
+  /**
+   * What may wait for one client that reads too slowly, in bytes, in the hub and in its socket. Default 1 MiB. It counts
+   * once the socket refuses bytes, which Node's does from 64 KiB on, in Node 20 from 16 KiB on: less than that is no limit.
+   */
   maxBufferedBytes?: number
   /**
    * Past `maxBufferedBytes`: `'disconnect'` (the client reconnects and resumes from history) or `'drop'`

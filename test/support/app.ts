@@ -7,7 +7,8 @@ import sse, { type SSEPluginOptions } from '../../lib/index.js'
 
 /** An app with the plugin, closed when the test ends. */
 export async function buildApp (t: Test, options: SSEPluginOptions = {}, server: FastifyServerOptions = {}): Promise<FastifyInstance> {
-  const app = Fastify(server) as unknown as FastifyInstance
+  // Fastify 5.0 writes its own into the options, which several apps may share.
+  const app = Fastify({ ...server }) as unknown as FastifyInstance
   t.teardown(() => app.close())
   await app.register(sse, options)
   return app

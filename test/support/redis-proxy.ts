@@ -2,6 +2,7 @@
 import { EventEmitter, once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import type { Test } from 'tap'
+import { reset } from './reset.js'
 
 /** The two connections of a broker, told apart by what they send. */
 export type Role = 'reader' | 'writer'
@@ -114,6 +115,6 @@ export class RedisProxy {
 }
 
 function cut ({ client, server }: Link): void {
-  client.resetAndDestroy()
-  server.resetAndDestroy()
+  reset(client)
+  reset(server)
 }

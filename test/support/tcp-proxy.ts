@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import type { Test } from 'tap'
+import { reset } from './reset.js'
 
 export class TcpProxy {
   readonly address: string
@@ -20,7 +21,7 @@ export class TcpProxy {
     const sockets = new Set<Socket>()
     const state = { cut: false }
     const server = createServer(socket => {
-      if (state.cut) return socket.resetAndDestroy()
+      if (state.cut) return reset(socket)
       const other = connect(Number(port), hostname)
       for (const [from, to] of [[socket, other], [other, socket]] as const) {
         sockets.add(from)
@@ -44,7 +45,7 @@ export class TcpProxy {
   /** Resets all connections, and every new one. */
   cut (): void {
     this.#state.cut = true
-    for (const socket of this.#sockets) socket.resetAndDestroy()
+    for (const socket of this.#sockets) reset(socket)
   }
 
   restore (): void {
