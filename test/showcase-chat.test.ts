@@ -19,7 +19,7 @@ t.test('the chat, in a browser', { skip: withoutBrowser }, async t => {
   async function say (page: Page, text: string): Promise<void> {
     await page.fill('#say [name=text]', text)
     await page.keyboard.press('Enter')
-    await shows(page, '#messages .own', text)
+    await shows(page, '#messages .own >> nth=-1', text)
   }
   const said = (page: Page): Promise<string[]> => page.locator('#messages li:not(.notice)').allTextContents()
   const online = (page: Page): Promise<string[]> => page.locator('#users li').allTextContents()

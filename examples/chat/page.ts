@@ -88,15 +88,17 @@ function append (item: HTMLLIElement): void {
 
 say.addEventListener('submit', async event => {
   event.preventDefault()
+  const said = text.value
   const response = await fetch(`${path}/messages`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ clientId, text: text.value })
+    body: JSON.stringify({ clientId, text: said })
   }).catch(() => undefined)
   problem.textContent = response?.ok ? '' : response?.status === 409 ? 'Your stream is not open' : 'It was not sent'
   if (!response?.ok) return
   show(await response.json() as Static<typeof events.message>)
-  text.value = ''
+  // Who types fast has begun the next one.
+  if (text.value === said) text.value = ''
 })
 
 let isCut = false
