@@ -158,7 +158,9 @@ t.test('where a stream comes in more chunks than it was flushed, its events are 
 t.test('a shared block that refers to one before it, or that does not end on a byte, is an error', async t => {
   const [header, , second] = gzipped([eventOf(1), eventOf(2)], true)
   t.throws(() => read(compressed('blocks'), chunksOf([header!, second!])), { code: 'Z_DATA_ERROR' })
-  const open = deflateRawSync(eventOf(1), { finishFlush: constants.Z_BLOCK })
+  // The block of a text that says the time would now and then end on a byte.
+  const timeless = eventOf(1).replace(/"at":"\d+"/, '"at":"000000000000001"')
+  const open = deflateRawSync(timeless, { finishFlush: constants.Z_BLOCK })
   t.throws(() => read(compressed('blocks'), chunksOf([header!, open])))
   const ended = deflateRawSync(eventOf(1))
   t.throws(() => read(compressed('blocks'), chunksOf([header!, ended])), { message: 'a stream ends within a chunk' })
