@@ -369,16 +369,19 @@ t.test('the code for pages runs in a browser', { skip: withoutBrowser }, async t
       write: false
     })
     const page = await visitors.page()
+    await page.addInitScript('lines = []; console.log = (...values) => lines.push(values.map(value => JSON.stringify(value)).join(" "))')
     await page.goto(`${address}/page`)
-    const lines: string[] = []
-    page.on('console', async message => lines.push((await Promise.all(message.args().map(async value => JSON.stringify(await value.jsonValue())))).join(' ')))
     await page.addScriptTag({ content: outputFiles[0]!.text })
     const published = setInterval(() => {
       app.sse.send('message', { text: 'hi' }, { transient: true })
       app.sse.send('notification', { type: 'info', message: 'hi' }, { transient: true })
     }, 50)
+    let lines: string[] = []
     try {
-      await waitFor(() => lines.includes(until))
+      await waitFor(async () => {
+        lines = await page.evaluate<string[]>('lines')
+        return lines.includes(until)
+      })
     } finally {
       clearInterval(published)
     }
