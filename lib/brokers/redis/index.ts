@@ -373,9 +373,9 @@ class RedisBroker implements Broker, ReadingHost {
     return this.#publishing.renew(reset)
   }
 
-  /** Told once until Redis is there again: connecting fails the same way many times a second. */
+  /** While Redis is away told once: connecting fails the same way many times a second. */
   failed (error: Error): void {
-    const told = this.#failure?.message === error.message
+    const told = !this.#connection.ready && this.#failure?.message === error.message
     this.#failure = error
     if (!told) this.#sink.log.warn({ err: error }, 'Redis failed')
   }
