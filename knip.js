@@ -5,7 +5,7 @@ export default {
       entry: [
         // The package's exports, which lead to dist.
         'lib/index.ts',
-        'lib/connect.ts',
+        'lib/browser/connect.ts',
         'lib/brokers/redis/index.ts',
         'test/*.test.ts',
         'types/test/**/*.tst.ts',

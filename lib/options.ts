@@ -5,12 +5,12 @@ import { TypeCompiler, type TypeCheck } from '@sinclair/typebox/compiler'
 import type { FastifyRequest } from 'fastify'
 import type { Broker, SSECompressOptions, SSEEventSchemas, SSEMetricsOptions, SSEPluginOptions } from '../types/index.js'
 import { MemoryBroker } from './brokers/memory.js'
-import type { CompressionSettings } from './compression.js'
-import { toJSON, type Serializer } from './data.js'
+import type { CompressionSettings } from './wire/compression.js'
+import { toJSON, type Serializer } from './schemas/data.js'
 import { SSE_ERR_INVALID_OPTION } from './errors.js'
-import type { MetricsSettings } from './metrics.js'
+import type { MetricsSettings } from './hub/metrics.js'
 import { flawOf } from './names.js'
-import { MAX_WRITE } from './wire.js'
+import { MAX_WRITE } from './wire/format.js'
 
 /** The longest time that a Node timer takes. */
 const MAX_TIME = 2 ** 31 - 1

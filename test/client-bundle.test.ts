@@ -25,7 +25,7 @@ async function bundle (contents: string): Promise<{ files: string[], size: numbe
 
 t.test('the client is one file of less than 2 KB', async t => {
   const { files, size } = await bundle('export { connect } from "fastify-sse-hub/client"')
-  t.same(files, ['dist/lib/connect.js'])
+  t.same(files, ['dist/lib/browser/connect.js'])
   t.comment(`${size} bytes`)
   t.ok(size < LIMIT, `${size} bytes`)
 })
@@ -35,5 +35,5 @@ t.test('nothing of the schemas that type it is in the bundle', async t => {
 import { connect } from 'fastify-sse-hub/client'
 import type { events } from './examples/chat/server.js'
 connect<typeof events>('/stream', { on: { message ({ text }) { console.log(text) } } })`)
-  t.same(files, ['dist/lib/connect.js'])
+  t.same(files, ['dist/lib/browser/connect.js'])
 })

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
-import { Scheduler, type Visited } from '../lib/scheduler.js'
+import { Scheduler, type Visited } from '../lib/client/scheduler.js'
 import { buildApp, listen } from './support/app.js'
 import { RawClient, requestText } from './support/raw-client.js'
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import { History, type KeptEvent } from '../lib/history.js'
+import { History, type KeptEvent } from '../lib/history/history.js'
 import { buildApp } from './support/app.js'
 import { keptEvent } from './support/kept-event.js'
 import { ModelHistory } from './support/model-history.js'

@@ -38,7 +38,7 @@ const TABLES: Array<[heading: string, ...interfaces: Array<[file: string, name: 
   ['The hub', [TYPES, 'SSEHub'], [TYPES, 'SSEHubEvents'], [TYPES, 'SSEStats']],
   ['Clients', [TYPES, 'SSEClient']],
   ['Compression', [TYPES, 'SSECompressOptions']],
-  ['Options of `connect()`', ['lib/connect.ts', 'StreamOptions']],
+  ['Options of `connect()`', ['lib/browser/connect.ts', 'StreamOptions']],
   ['Options of `redisBroker()`', ['lib/brokers/redis/index.ts', 'RedisBrokerOptions']]
 ]
 

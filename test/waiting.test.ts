@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
-import { Frame, type Place } from '../lib/batch.js'
-import { Waiting } from '../lib/waiting.js'
-import { formatEvent, readEvent } from '../lib/wire.js'
+import { Frame, type Place } from '../lib/wire/batch.js'
+import { Waiting } from '../lib/client/side-line.js'
+import { formatEvent, readEvent } from '../lib/wire/format.js'
 import { Random } from './support/random.js'
 
 const SIZE = frameOf(1, ['a'], 10).size

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { EventSource } from 'eventsource'
 import { createParser } from 'eventsource-parser'
 import t from 'tap'
-import { formatComment, formatEvent, formatRetry } from '../lib/wire.js'
+import { formatComment, formatEvent, formatRetry } from '../lib/wire/format.js'
 import { buildApp, listen } from './support/app.js'
 import { opener, received } from './support/open.js'
 

@@ -1,8 +1,8 @@
 // The hub alone, in the measured process: many channels with one subscriber each, whose stream takes all and keeps
 // nothing.
-import { Hub } from '../../lib/hub.js'
+import { Hub } from '../../lib/hub/hub.js'
 import { hubOptions } from '../../lib/options.js'
-import type { OutboxStream } from '../../lib/outbox.js'
+import type { OutboxStream } from '../../lib/client/outbox.js'
 import { setTimeout } from 'node:timers/promises'
 import { now, payloadOf } from './payload.js'
 

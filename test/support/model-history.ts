@@ -1,6 +1,6 @@
 // What lib/history.ts must do, in the simplest way: everything is remembered, and looked for from the beginning. Events without
 // a key, states and removals are three kinds, of which a target has `size` each.
-import type { KeptEvent } from '../../lib/history.js'
+import type { KeptEvent } from '../../lib/history/history.js'
 
 interface Remembered {
   readonly event: KeptEvent

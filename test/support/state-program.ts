@@ -4,7 +4,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import type { EventSourceMessage } from 'eventsource-parser'
 import fc from 'fast-check'
 import sse, { type SSEClient, type SSEPublishOptions } from '../../lib/index.js'
-import type { Client } from '../../lib/client.js'
+import type { Client } from '../../lib/client/client.js'
 import { StreamClient } from './stream-client.js'
 
 const CHANNELS = ['red', 'green']

@@ -2,7 +2,7 @@
 // must not know of clients.
 import { randomBytes } from 'node:crypto'
 import type { BrokerEvent, BrokerReceipt } from '../../../types/broker.js'
-import { randomId } from '../../client-id.js'
+import { randomId } from '../../client/client-id.js'
 import { SSE_ERR_BROKER_UNAVAILABLE, SSE_ERR_CLOSED } from '../../errors.js'
 import type { RedisConnection } from './connection.js'
 import type { Keys } from './keys.js'

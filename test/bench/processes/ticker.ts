@@ -3,7 +3,7 @@
 import { createServer, type Socket } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
 import Fastify from 'fastify'
-import type { Client } from '../../../lib/client.js'
+import type { Client } from '../../../lib/client/client.js'
 import sse from '../../../lib/index.js'
 import { flood, flow, type Flood, type Flow } from '../pace.js'
 import { now } from '../payload.js'

@@ -2,9 +2,9 @@
 // prints how many bytes the process really grew by, one line of JSON for each kind of event named as an argument.
 import Fastify, { type FastifyInstance } from 'fastify'
 import sse, { type SSEHub } from '../../../lib/index.js'
-import { Plain } from '../../../lib/encoding.js'
-import { History } from '../../../lib/history.js'
-import { Replays, type Replay } from '../../../lib/replay.js'
+import { Plain } from '../../../lib/wire/encoding.js'
+import { History } from '../../../lib/history/history.js'
+import { Replays, type Replay } from '../../../lib/history/replay.js'
 import { keptEvent } from '../kept-event.js'
 
 const CAP = 16 * 1024 * 1024

@@ -1,8 +1,8 @@
 // A hub's metrics in a registry of prom-client's. What a registry asks of a metric is little, so nothing of prom-client is
 // imported. It must not know how the figures come about: they are read when the registry is.
-import type { SSEMetricsRegister, SSEStats } from '../types/index.js'
-import { SSE_ERR_INVALID_OPTION } from './errors.js'
-import { FANOUT_BOUNDS, type Fanout } from './fanout.js'
+import type { SSEMetricsRegister, SSEStats } from '../../types/index.js'
+import { SSE_ERR_INVALID_OPTION } from '../errors.js'
+import { FANOUT_BOUNDS, type Fanout } from './fanout-timer.js'
 
 export interface MetricsSettings {
   readonly register: SSEMetricsRegister

@@ -1,6 +1,6 @@
 // One timer per hub that looks after its clients: who was not written to for long gets a heartbeat, whose socket takes
 // nothing or is gone leaves. It must not know how a heartbeat is written.
-import type { Client } from './client.js'
+import type { Client } from '../client/client.js'
 
 /** Clients looked at before other work gets a turn. */
 const SLICE = 512

@@ -1,13 +1,13 @@
 // `reply.sse()`: checks the request, makes the client, and has its stream sent.
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { SSEConnectOptions } from '../types/index.js'
+import type { SSEConnectOptions } from '../../types/index.js'
 import { acceptsEventStream, acceptsGzip } from './accept.js'
-import type { Admission } from './admission.js'
-import type { Client } from './client.js'
-import { SSE_ERR_ALREADY_SENT, SSE_ERR_INVALID_OPTION, SSE_ERR_NOT_ACCEPTABLE } from './errors.js'
-import type { Hub } from './hub.js'
-import { checkChannels } from './names.js'
-import { EventStream } from './stream.js'
+import type { Admission } from '../hub/admission.js'
+import type { Client } from '../client/client.js'
+import { SSE_ERR_ALREADY_SENT, SSE_ERR_INVALID_OPTION, SSE_ERR_NOT_ACCEPTABLE } from '../errors.js'
+import type { Hub } from '../hub/hub.js'
+import { checkChannels } from '../names.js'
+import { EventStream } from '../transport/event-stream.js'
 import { hubOf, isTaken, takeOver } from './takeover.js'
 
 /** The decorator. */

@@ -2,10 +2,10 @@
 // handler that returns, sends or throws something late, or a hook that fails.
 import type { FastifyReply } from 'fastify'
 import { EVENT_STREAM } from './accept.js'
-import type { Client } from './client.js'
-import { SSE_ERR_ALREADY_SENT } from './errors.js'
-import type { Hub } from './hub.js'
-import type { EventStream } from './stream.js'
+import type { Client } from '../client/client.js'
+import { SSE_ERR_ALREADY_SENT } from '../errors.js'
+import type { Hub } from '../hub/hub.js'
+import type { EventStream } from '../transport/event-stream.js'
 
 const HEADERS = {
   'content-type': EVENT_STREAM,

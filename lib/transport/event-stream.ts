@@ -5,8 +5,8 @@ import { ServerResponse, type IncomingMessage } from 'node:http'
 import type { Http2Session, ServerHttp2Stream } from 'node:http2'
 import { Socket } from 'node:net'
 import { Readable, type Writable } from 'node:stream'
-import { directSocket, plainSocket } from './direct.js'
-import type { Chunk } from './wire.js'
+import { directSocket, plainSocket } from './direct-socket.js'
+import type { Chunk } from '../wire/format.js'
 
 type Listener = (...args: unknown[]) => void
 

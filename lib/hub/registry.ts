@@ -1,5 +1,5 @@
 // Who is where: the clients, by id and by channel. It must not know what is sent to them.
-import type { Client } from './client.js'
+import type { Client } from '../client/client.js'
 import { Directory } from './directory.js'
 
 /** The target of broadcasts. No channel can have this name. */

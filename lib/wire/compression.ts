@@ -3,7 +3,7 @@
 import { Batch, type Frame } from './batch.js'
 import type { EncodableText, Encoding } from './encoding.js'
 import { GzipChunk, type Allocate } from './gzip.js'
-import type { Chunk } from './wire.js'
+import type { Chunk } from './format.js'
 
 /** A list that fewer clients hold is made of its events' own blocks: else each of many small groups would cost a deflate. */
 const SHARED = 8

@@ -1,5 +1,5 @@
 // How long events take from the broker to the last client in line for them. It must not know of clients.
-import type { Scheduler, SchedulerWatcher } from './scheduler.js'
+import type { Scheduler, SchedulerWatcher } from '../client/scheduler.js'
 
 /** Upper bounds of the histogram's buckets, in seconds. */
 export const FANOUT_BOUNDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10] as const

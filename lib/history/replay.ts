@@ -1,8 +1,8 @@
 // What a client that connects is given of the past, in pages of one write, whose bytes are shared by all that replay
 // the same. It must not know of clients or sockets.
-import type { Encoding } from './encoding.js'
+import type { Encoding } from '../wire/encoding.js'
 import type { History, KeptEvent } from './history.js'
-import { MAX_WRITE, type Chunk } from './wire.js'
+import { MAX_WRITE, type Chunk } from '../wire/format.js'
 
 /** Positions in a block, aligned: the unit of sharing. Large ones are few to look up and to write. */
 const BLOCK = 256

@@ -1,14 +1,14 @@
 // The way of an event from the application to the broker: checked, serialised once, accepted or refused. It must not
 // know of clients.
 import type { FastifyBaseLogger } from 'fastify'
-import type { Broker, BrokerEvent, SSEPublished, SSEPublishOptions } from '../types/index.js'
-import type { DataFormat } from './data.js'
+import type { Broker, BrokerEvent, SSEPublished, SSEPublishOptions } from '../../types/index.js'
+import type { DataFormat } from '../schemas/data.js'
 import type { Diagnostics } from './diagnostics.js'
-import { SSE_ERR_BROKER_UNAVAILABLE, SSE_ERR_CLOSED, SSE_ERR_EVENT_TOO_LARGE, SSE_ERR_INVALID_OPTION } from './errors.js'
-import { checkEventName } from './names.js'
-import { checkPublishOptions } from './options.js'
+import { SSE_ERR_BROKER_UNAVAILABLE, SSE_ERR_CLOSED, SSE_ERR_EVENT_TOO_LARGE, SSE_ERR_INVALID_OPTION } from '../errors.js'
+import { checkEventName } from '../names.js'
+import { checkPublishOptions } from '../options.js'
 import { idOf } from './registry.js'
-import type { Scheduler } from './scheduler.js'
+import type { Scheduler } from '../client/scheduler.js'
 
 /** Bytes fanned out within a round of visits after which an awaited publish waits for the round. */
 const ROUND_BYTES = 32768

@@ -1,8 +1,8 @@
 // Brings into history what was before this instance began to deliver, from a broker that keeps events: once for all
 // clients that ask in a turn. It must not know of clients.
-import type { Broker, BrokerPast } from '../types/broker.js'
+import type { Broker, BrokerPast } from '../../types/broker.js'
 import type { History } from './history.js'
-import { formatEvent } from './wire.js'
+import { formatEvent } from '../wire/format.js'
 
 export class Past {
   readonly #broker: Broker

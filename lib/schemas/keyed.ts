@@ -1,7 +1,7 @@
 // Schemas whose data say by themselves whose state they are. It must not know of events or the hub.
 import { KindGuard, type Static, type TSchema } from '@sinclair/typebox'
-import type { SSEKeyProperty } from '../types/index.js'
-import { SSE_ERR_INVALID_OPTION } from './errors.js'
+import type { SSEKeyProperty } from '../../types/index.js'
+import { SSE_ERR_INVALID_OPTION } from '../errors.js'
 
 const PROPERTY = Symbol('fastify-sse-hub.key')
 

@@ -2,12 +2,12 @@
 // know how events are sent.
 import { Kind, KindGuard, type TSchema } from '@sinclair/typebox'
 import type { FastifyInstance, RouteOptions } from 'fastify'
-import type { SSEEventName, SSEResponseSchema } from '../types/index.js'
+import type { SSEEventName, SSEResponseSchema } from '../../types/index.js'
 import { EVENT_STREAM } from './accept.js'
-import { SSE_ERR_INVALID_OPTION, SSE_ERR_UNKNOWN_EVENT } from './errors.js'
-import type { Hub } from './hub.js'
-import { checkEventName } from './names.js'
-import type { HubOptions } from './options.js'
+import { SSE_ERR_INVALID_OPTION, SSE_ERR_UNKNOWN_EVENT } from '../errors.js'
+import type { Hub } from '../hub/hub.js'
+import { checkEventName } from '../names.js'
+import type { HubOptions } from '../options.js'
 
 /** Where a schema keeps the names it was made for; `null` for all that the hub has. */
 const NAMES = Symbol('fastify-sse-hub.events')

@@ -2,11 +2,11 @@
 // not know of the wire format.
 import type { TSchema } from '@sinclair/typebox'
 import { TypeCompiler, type TypeCheck } from '@sinclair/typebox/compiler'
-import type { SSEEventSchemas } from '../types/index.js'
+import type { SSEEventSchemas } from '../../types/index.js'
 import { declared } from './declared.js'
 import { keyPropertyOf } from './keyed.js'
-import { SSE_ERR_INVALID_DATA, SSE_ERR_INVALID_OPTION, SSE_ERR_UNKNOWN_EVENT } from './errors.js'
-import { flawOf } from './names.js'
+import { SSE_ERR_INVALID_DATA, SSE_ERR_INVALID_OPTION, SSE_ERR_UNKNOWN_EVENT } from '../errors.js'
+import { flawOf } from '../names.js'
 
 export type Serializer = (data: unknown, event: string) => string
 

@@ -1,14 +1,14 @@
 // What waits for one client, in order, and how it gets to the client's stream, a write a visit. It must not know of
 // channels or of the broker.
-import { channelOf, type Batch, type Batches, type Frame } from './batch.js'
-import type { Counters } from './counters.js'
-import type { Encoding } from './encoding.js'
-import { GzipStream } from './gzip.js'
-import type { Replay, Replays } from './replay.js'
+import { channelOf, type Batch, type Batches, type Frame } from '../wire/batch.js'
+import type { Counters } from '../observe/counters.js'
+import type { Encoding } from '../wire/encoding.js'
+import { GzipStream } from '../wire/gzip.js'
+import type { Replay, Replays } from '../history/replay.js'
 import type { Scheduler, Visited } from './scheduler.js'
-import type { EventStream, StreamOwner } from './stream.js'
-import { Waiting } from './waiting.js'
-import { Chunk, formatEvent, formatRetry, MAX_WRITE } from './wire.js'
+import type { EventStream, StreamOwner } from '../transport/event-stream.js'
+import { Waiting } from './side-line.js'
+import { Chunk, formatEvent, formatRetry, MAX_WRITE } from '../wire/format.js'
 
 /** What an outbox needs around it. */
 export interface OutboxHost {

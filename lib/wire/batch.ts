@@ -1,5 +1,5 @@
 // What waits for clients, shared by all that wait for the same. It must not know of clients or sockets.
-import { Chunk, MAX_WRITE, withId } from './wire.js'
+import { Chunk, MAX_WRITE, withId } from './format.js'
 
 /** Where an event stands in the hub's order, and what it says there. */
 export interface Place {

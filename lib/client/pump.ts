@@ -1,6 +1,6 @@
 // Takes items from a source one by one until it ends or nobody wants them any more. It must not know of clients.
 import { Readable } from 'node:stream'
-import { SSE_ERR_INVALID_OPTION } from './errors.js'
+import { SSE_ERR_INVALID_OPTION } from '../errors.js'
 
 /**
  * Hands on one item after the other, each when the one before was dealt with.

@@ -1,9 +1,9 @@
 // One client as the application sees it. How events get to it is its outbox's; who is where is the hub's.
 import type { Readable } from 'node:stream'
-import type { SSEClient, SSEClientSendOptions, SSEDisconnectReason, SSEMetadata, SSEStreamOptions } from '../types/index.js'
-import type { Frame } from './batch.js'
-import type { Encoding } from './encoding.js'
-import { checkSendOptions, checkStreamOptions } from './options.js'
+import type { SSEClient, SSEClientSendOptions, SSEDisconnectReason, SSEMetadata, SSEStreamOptions } from '../../types/index.js'
+import type { Frame } from '../wire/batch.js'
+import type { Encoding } from '../wire/encoding.js'
+import { checkSendOptions, checkStreamOptions } from '../options.js'
 import { Outbox, type Opening, type OutboxHost } from './outbox.js'
 import { pump } from './pump.js'
 

@@ -1,5 +1,5 @@
 // Clients by a name: that of a channel, or their own id. It must not know which of the two.
-import type { Client } from './client.js'
+import type { Client } from '../client/client.js'
 
 const NOBODY: ReadonlySet<Client> = new Set()
 

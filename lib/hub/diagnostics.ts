@@ -3,7 +3,7 @@
 import { channel } from 'node:diagnostics_channel'
 import type {
   BrokerEvent, BrokerReceipt, SSEClient, SSEConnectMessage, SSEDisconnectMessage, SSEDisconnectReason, SSEHub, SSEPublishMessage
-} from '../types/index.js'
+} from '../../types/index.js'
 import { BROADCAST, idOf } from './registry.js'
 
 const publish = channel('fastify-sse-hub.publish')

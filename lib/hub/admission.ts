@@ -1,10 +1,10 @@
 // Whether one more stream may be opened, and what the log is told of those that may not. It must not know of requests and
 // replies.
 import type { FastifyBaseLogger } from 'fastify'
-import { CountLog } from './count-log.js'
-import type { Counters } from './counters.js'
-import { SSE_ERR_CLOSED, SSE_ERR_TOO_MANY_CLIENTS, SSE_ERR_TOO_MANY_CLIENTS_PER_KEY } from './errors.js'
-import { USUAL_RETRY, type HubOptions } from './options.js'
+import { CountLog } from '../observe/count-log.js'
+import type { Counters } from '../observe/counters.js'
+import { SSE_ERR_CLOSED, SSE_ERR_TOO_MANY_CLIENTS, SSE_ERR_TOO_MANY_CLIENTS_PER_KEY } from '../errors.js'
+import { USUAL_RETRY, type HubOptions } from '../options.js'
 import type { Registry } from './registry.js'
 
 type Refusal = 'aboveMaxClients' | 'aboveMaxClientsPerKey' | 'whileClosing'

@@ -1,10 +1,10 @@
 // The present states of a channel, for those who ask. It must not know of clients.
-import type { SSEState } from '../types/index.js'
-import { SSE_ERR_BROKER_UNAVAILABLE } from './errors.js'
+import type { SSEState } from '../../types/index.js'
+import { SSE_ERR_BROKER_UNAVAILABLE } from '../errors.js'
 import type { History } from './history.js'
-import type { Past } from './past.js'
-import { unavailable } from './publisher.js'
-import { readEvent } from './wire.js'
+import type { Past } from './loader.js'
+import { unavailable } from '../hub/publisher.js'
+import { readEvent } from '../wire/format.js'
 
 /** How long a broker has to tell what was before, in milliseconds. */
 const PATIENCE = 5000

@@ -1,6 +1,6 @@
 // What waits for one client alone, in order: behind the lists that it shares with others, and of each state the newest event.
 // It must not know of clients or sockets.
-import type { Frame, Place } from './batch.js'
+import type { Frame, Place } from '../wire/batch.js'
 
 /** An event in line. */
 interface Slot {
