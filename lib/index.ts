@@ -7,6 +7,7 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { SSEPluginOptions } from '../types/index.js'
+import { MemoryBroker } from './brokers/memory.js'
 import * as errors from './errors.js'
 import { Hub } from './hub/hub.js'
 import { keyed } from './schemas/keyed.js'
@@ -21,7 +22,7 @@ export { keyed } from './schemas/keyed.js'
 export { sseResponse } from './plugin/openapi.js'
 
 async function register (fastify: FastifyInstance, options: SSEPluginOptions): Promise<void> {
-  const hub = new Hub(hubOptions(options), fastify.log.child({ plugin: 'fastify-sse-hub' }))
+  const hub = new Hub(hubOptions(options), options.broker ?? new MemoryBroker(), fastify.log.child({ plugin: 'fastify-sse-hub' }))
   await hub.start()
 
   // A child context that registers again shadows its parent's hub, which `decorate` would refuse.

@@ -3,14 +3,10 @@
 import { KindGuard, Type, type Static, type TObject, type TSchema } from '@sinclair/typebox'
 import { TypeCompiler, type TypeCheck } from '@sinclair/typebox/compiler'
 import type { FastifyRequest } from 'fastify'
-import type { Broker, SSECompressOptions, SSEEventSchemas, SSEMetricsOptions, SSEPluginOptions } from '../types/index.js'
-import { MemoryBroker } from './brokers/memory.js'
-import type { CompressionSettings } from './wire/compression.js'
-import { toJSON, type Serializer } from './schemas/data.js'
+import type { SSECompressOptions, SSEEventSchemas, SSEMetricsOptions, SSEPluginOptions } from '../types/index.js'
 import { SSE_ERR_INVALID_OPTION } from './errors.js'
-import type { MetricsSettings } from './hub/metrics.js'
 import { flawOf } from './names.js'
-import { MAX_WRITE } from './wire/format.js'
+import { MAX_WRITE } from './wire/chunk.js'
 
 /** The longest time that a Node timer takes. */
 const MAX_TIME = 2 ** 31 - 1
@@ -145,21 +141,21 @@ export const checkSendOptions = (options: unknown): Static<typeof SendOptions> =
 /** @throws SSE_ERR_INVALID_OPTION */
 export const checkStreamOptions = (options: unknown): Static<typeof StreamOptions> => check(stream, options, 'client.stream()')
 
-const COMPRESSION: CompressionSettings = { threshold: 256, level: 3 }
+const COMPRESSION: Required<SSECompressOptions> = { threshold: 256, level: 3 }
 
 /**
  * What `compress` says; `null` where nothing is compressed.
  * @param usual the hub's, which holds where it says nothing
  * @throws SSE_ERR_INVALID_OPTION
  */
-export function compressionOf (option: boolean | SSECompressOptions | undefined, usual: CompressionSettings | null): CompressionSettings | null {
+export function compressionOf (option: boolean | SSECompressOptions | undefined, usual: Required<SSECompressOptions> | null): Required<SSECompressOptions> | null {
   if (option === undefined) return usual
   if (option === false) return null
   return { ...COMPRESSION, ...usual, ...option === true ? {} : check(compress, option, '"compress"') }
 }
 
 /** @throws SSE_ERR_INVALID_OPTION */
-function metricsOf (option: SSEMetricsOptions | undefined): MetricsSettings | null {
+function metricsOf (option: SSEMetricsOptions | undefined): Required<SSEMetricsOptions> | null {
   if (option === undefined) return null
   const { register, prefix = '', labels = {} } = check(metrics, option, '"metrics"') as SSEMetricsOptions
   for (const method of REGISTER_METHODS) {
@@ -196,11 +192,11 @@ export interface HubOptions {
   readonly closeTimeout: number
   readonly reconnectSpread: number
   readonly lastEventIdQuery: string | null
-  readonly compress: CompressionSettings | null
+  readonly compress: Required<SSECompressOptions> | null
   readonly events: SSEEventSchemas | undefined
-  readonly serializer: Serializer
-  readonly broker: Broker
-  readonly metrics: MetricsSettings | null
+  /** `undefined`: JSON. */
+  readonly serializer: SSEPluginOptions['serializer']
+  readonly metrics: Required<SSEMetricsOptions> | null
 }
 
 /** @throws SSE_ERR_INVALID_OPTION, which names the option */
@@ -244,8 +240,7 @@ export function hubOptions (options: SSEPluginOptions): HubOptions {
     lastEventIdQuery: options.lastEventIdQuery === undefined ? 'lastEventId' : options.lastEventIdQuery,
     compress: compressionOf(options.compress, null),
     events: options.events,
-    serializer: options.serializer ?? (toJSON as Serializer),
-    broker: options.broker ?? new MemoryBroker(),
+    serializer: options.serializer,
     metrics: metricsOf(options.metrics)
   }
 }

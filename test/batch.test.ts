@@ -5,7 +5,7 @@ import t from 'tap'
 import { Batches, Frame, type Batch } from '../lib/wire/batch.js'
 import { Plain } from '../lib/wire/encoding.js'
 import type { Hub } from '../lib/hub/hub.js'
-import { Chunk, MAX_WRITE } from '../lib/wire/format.js'
+import { Chunk, MAX_WRITE } from '../lib/wire/chunk.js'
 import { buildApp, nextClient } from './support/app.js'
 import { dechunk, RawClient } from './support/raw-client.js'
 import { opener } from './support/open.js'
@@ -25,7 +25,7 @@ t.test('clients with the same waiting events hold the same list, however they ca
     // Within one publish, each client is handed the event by another channel.
     one = batches.add(one, event)
     other = batches.add(other, event)
-    batches.endPublish()
+    batches.forgetMemos()
     t.equal(one, other)
   }
   t.equal(one.count, 3)
@@ -39,9 +39,9 @@ t.test('a list is not changed by what is added behind it', async t => {
   const batches = new Batches()
   const { empty } = new Plain()
   const first = batches.add(empty, frame('a'))
-  batches.endPublish()
+  batches.forgetMemos()
   const second = batches.add(first, frame('b'))
-  batches.endPublish()
+  batches.forgetMemos()
   t.equal(second.chunk().payload().toString(), 'ab')
   t.equal(first.chunk().payload().toString(), 'a')
   t.equal(empty.count, 0)
@@ -53,7 +53,7 @@ t.test('the memo of a publish ends with it', async t => {
   const event = frame('a')
   const before = batches.add(empty, event)
   const behind = batches.add(before, frame('b'))
-  batches.endPublish()
+  batches.forgetMemos()
   t.equal(empty.next, null)
   t.equal(before.next, null)
   t.not(batches.add(empty, event), before)
@@ -72,7 +72,7 @@ t.test('the bytes of a list are those of its events in order, joined once, howev
       const text = random.pick(['a', 'ä', '€', '𝄞', 'data: x\n\n', 'x'.repeat(5000)]) + n
       expected += text
       list = batches.add(list, frame(text))
-      batches.endPublish()
+      batches.forgetMemos()
       if (random.chance(0.3)) list.chunk()
     }
     const chunk = list.chunk()
@@ -88,7 +88,7 @@ t.test('a list takes events up to one write, or a single larger one', async t =>
   const large = frame('x'.repeat(MAX_WRITE + 1))
   t.ok(empty.admits(large))
   const single = batches.add(empty, large)
-  batches.endPublish()
+  batches.forgetMemos()
   t.notOk(single.admits(frame('x')))
   const some = batches.add(empty, frame('x'.repeat(1000)))
   t.ok(some.admits(frame('x'.repeat(MAX_WRITE - 1000))))

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { constants, crc32, inflateRawSync } from 'node:zlib'
 import t from 'tap'
 import { GzipChunk, GzipStream } from '../lib/wire/gzip.js'
-import { MAX_WRITE, type Chunk } from '../lib/wire/format.js'
+import { MAX_WRITE, type Chunk } from '../lib/wire/chunk.js'
 import { gunzipSoFar, gunzipWhole } from './support/gunzip.js'
 import { Random } from './support/random.js'
 

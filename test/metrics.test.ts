@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import Fastify from 'fastify'
 import { AggregatorRegistry, Counter, Registry, type OpenMetricsContentType } from 'prom-client'
 import t, { type Test } from 'tap'
-import { Fanout } from '../lib/hub/fanout-timer.js'
+import { FanoutTimer } from '../lib/hub/fanout-timer.js'
 import sse, { SSE_ERR_BROKER_UNAVAILABLE, SSE_ERR_INVALID_OPTION, type BrokerStats, type SSEPluginOptions, type SSEStats } from '../lib/index.js'
 import { Scheduler } from '../lib/client/scheduler.js'
 import { buildApp } from './support/app.js'
@@ -275,7 +275,7 @@ t.test('the workers of a cluster are added up, and of the broker the worst is to
 
 t.test('the duration of a fan-out ends when the last client in line has had its turn', async t => {
   const scheduler = new Scheduler()
-  const fanout = new Fanout(scheduler)
+  const fanout = new FanoutTimer(scheduler)
   const observed = (): number => fanout.counts.reduce((sum, count) => sum + count, 0)
   const during: number[] = []
   const place = (visit: () => void = () => {}): void => {
@@ -317,7 +317,7 @@ t.test('the duration of a fan-out ends when the last client in line has had its 
 
 t.test('events of a burst are all measured, and each in the bucket of its own time', async t => {
   const scheduler = new Scheduler()
-  const fanout = new Fanout(scheduler)
+  const fanout = new FanoutTimer(scheduler)
   const { now } = performance
   t.teardown(() => { performance.now = now })
   let time = 1000
@@ -370,7 +370,7 @@ t.test('a hub without metrics measures nothing', async t => {
   const plain = await buildApp(t)
   t.equal((plain.sse as unknown as { scheduler: Scheduler }).scheduler.watcher, null)
   const measured = await buildApp(t, { metrics: { register: new Registry() } })
-  t.ok((measured.sse as unknown as { scheduler: Scheduler }).scheduler.watcher instanceof Fanout)
+  t.ok((measured.sse as unknown as { scheduler: Scheduler }).scheduler.watcher instanceof FanoutTimer)
 })
 
 t.test('the README lists each metric with its type, and no other', async t => {

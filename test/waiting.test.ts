@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { Frame, type Place } from '../lib/wire/batch.js'
-import { Waiting } from '../lib/client/side-line.js'
+import { SideLine } from '../lib/client/side-line.js'
 import { formatEvent, readEvent } from '../lib/wire/format.js'
 import { Random } from './support/random.js'
 
@@ -21,8 +21,8 @@ function direct (data: string): Frame {
   return new Frame(text, Buffer.byteLength(text))
 }
 
-function push (waiting: Waiting, ...frames: Frame[]): number {
-  return frames.reduce((sum, frame) => sum + waiting.push(frame, frame.place.states), 0)
+function push (line: SideLine, ...frames: Frame[]): number {
+  return frames.reduce((sum, frame) => sum + line.push(frame, frame.place.states), 0)
 }
 
 function told (frame: Frame): string {
@@ -34,102 +34,102 @@ function positions (frames: readonly Frame[]): number[] {
 }
 
 t.test('of each state the newest event waits, in the place of the oldest', async t => {
-  const waiting = new Waiting()
-  t.equal(push(waiting, frameOf(1, ['a']), frameOf(2, ['b']), frameOf(3, null), frameOf(4, ['b']), frameOf(5, ['a']), frameOf(6, ['c'])), 2)
-  t.equal(waiting.places, 4)
-  t.equal(waiting.size, 4 * SIZE)
-  t.same(positions(waiting.take(Infinity)), [5, 4, 3, 6])
-  t.equal(waiting.places, 0)
-  t.equal(waiting.size, 0)
+  const line = new SideLine()
+  t.equal(push(line, frameOf(1, ['a']), frameOf(2, ['b']), frameOf(3, null), frameOf(4, ['b']), frameOf(5, ['a']), frameOf(6, ['c'])), 2)
+  t.equal(line.places, 4)
+  t.equal(line.size, 4 * SIZE)
+  t.same(positions(line.take(Infinity)), [5, 4, 3, 6])
+  t.equal(line.places, 0)
+  t.equal(line.size, 0)
 })
 
 t.test('a state that was taken waits at the end of the line again', async t => {
-  const waiting = new Waiting()
-  push(waiting, frameOf(1, ['a']), frameOf(2, ['b']), frameOf(3, ['c']))
-  t.same(positions(waiting.take(SIZE)), [1])
-  push(waiting, frameOf(4, ['a']), frameOf(5, ['c']), frameOf(6, ['a']))
-  t.same(positions(waiting.take(Infinity)), [2, 5, 6])
+  const line = new SideLine()
+  push(line, frameOf(1, ['a']), frameOf(2, ['b']), frameOf(3, ['c']))
+  t.same(positions(line.take(SIZE)), [1])
+  push(line, frameOf(4, ['a']), frameOf(5, ['c']), frameOf(6, ['a']))
+  t.same(positions(line.take(Infinity)), [2, 5, 6])
 })
 
 t.test('until all have had their turn, an event is told with the newest id below what still waits', async t => {
-  const waiting = new Waiting()
-  push(waiting, frameOf(1, ['a']), frameOf(2, ['b']), frameOf(3, ['c']), frameOf(4, ['b']), frameOf(5, ['a']))
-  const first = waiting.take(2 * SIZE)
+  const line = new SideLine()
+  push(line, frameOf(1, ['a']), frameOf(2, ['b']), frameOf(3, ['c']), frameOf(4, ['b']), frameOf(5, ['a']))
+  const first = line.take(2 * SIZE)
   t.same(positions(first), [5, 4])
   t.same(first.map(told), ['id-2', 'id-2'])
-  t.same(waiting.take(SIZE).map(told), ['id-5'], 'the last one with the newest of all')
+  t.same(line.take(SIZE).map(told), ['id-5'], 'the last one with the newest of all')
 })
 
 t.test('events that wait in their own order keep their ids, and are not made anew', async t => {
-  const waiting = new Waiting()
+  const line = new SideLine()
   const frames = [frameOf(1, ['a']), frameOf(2, null), direct('x'), frameOf(3, ['b'])]
-  push(waiting, ...frames)
-  t.strictSame(waiting.take(Infinity), frames)
+  push(line, ...frames)
+  t.strictSame(line.take(Infinity), frames)
 })
 
 t.test('where nothing has an id before it, an event is told without one', async t => {
-  const waiting = new Waiting()
-  push(waiting, frameOf(1, ['a'], 10, { before: '' }), frameOf(2, ['b']), frameOf(3, ['c']), frameOf(4, ['a']))
-  push(waiting, frameOf(5, ['d']))
-  t.same(waiting.take(SIZE).map(told), ['id-1'])
-  const other = new Waiting()
+  const line = new SideLine()
+  push(line, frameOf(1, ['a'], 10, { before: '' }), frameOf(2, ['b']), frameOf(3, ['c']), frameOf(4, ['a']))
+  push(line, frameOf(5, ['d']))
+  t.same(line.take(SIZE).map(told), ['id-1'])
+  const other = new SideLine()
   push(other, frameOf(1, ['a'], 10, { before: '' }), frameOf(2, ['b'], 10, { before: '' }), frameOf(3, ['a']))
   t.same(other.take(SIZE).map(told), [''])
 })
 
 t.test('an event of several states waits until something newer says all of them', async t => {
-  const waiting = new Waiting()
-  t.equal(push(waiting, frameOf(1, ['a', 'b']), frameOf(2, ['a'])), 0)
-  t.equal(waiting.places, 2)
-  t.equal(push(waiting, frameOf(3, ['b'])), 1)
-  t.same(positions(waiting.take(Infinity)), [3, 2])
+  const line = new SideLine()
+  t.equal(push(line, frameOf(1, ['a', 'b']), frameOf(2, ['a'])), 0)
+  t.equal(line.places, 2)
+  t.equal(push(line, frameOf(3, ['b'])), 1)
+  t.same(positions(line.take(Infinity)), [3, 2])
 })
 
 t.test('an event of several states stands behind all that is older of them', async t => {
-  const waiting = new Waiting()
-  t.equal(push(waiting, frameOf(1, ['a']), frameOf(2, ['b', 'c']), frameOf(3, null), frameOf(4, ['a', 'b'])), 1)
-  t.same(positions(waiting.take(Infinity)), [2, 3, 4])
-  t.equal(push(waiting, frameOf(5, ['a']), frameOf(6, null), frameOf(7, ['b']), frameOf(8, ['a', 'b'])), 2)
-  t.same(positions(waiting.take(Infinity)), [6, 8])
+  const line = new SideLine()
+  t.equal(push(line, frameOf(1, ['a']), frameOf(2, ['b', 'c']), frameOf(3, null), frameOf(4, ['a', 'b'])), 1)
+  t.same(positions(line.take(Infinity)), [2, 3, 4])
+  t.equal(push(line, frameOf(5, ['a']), frameOf(6, null), frameOf(7, ['b']), frameOf(8, ['a', 'b'])), 2)
+  t.same(positions(line.take(Infinity)), [6, 8])
 })
 
 t.test('what an event says that does not concern the client, nothing newer need say', async t => {
-  const waiting = new Waiting()
-  waiting.push(frameOf(1, ['mine', 'theirs 1']), ['mine'])
-  t.equal(waiting.push(frameOf(2, ['mine', 'theirs 2']), ['mine']), 1)
-  t.same(positions(waiting.take(Infinity)), [2])
+  const line = new SideLine()
+  line.push(frameOf(1, ['mine', 'theirs 1']), ['mine'])
+  t.equal(line.push(frameOf(2, ['mine', 'theirs 2']), ['mine']), 1)
+  t.same(positions(line.take(Infinity)), [2])
 })
 
 t.test('one that is not kept holds back the ids of what it has taken the place of', async t => {
-  const waiting = new Waiting()
-  push(waiting, frameOf(1, null), frameOf(2, ['a']), frameOf(3, null), frameOf(4, ['b']), frameOf(5, ['a'], 10, { id: null }))
-  const first = waiting.take(SIZE)
+  const line = new SideLine()
+  push(line, frameOf(1, null), frameOf(2, ['a']), frameOf(3, null), frameOf(4, ['b']), frameOf(5, ['a'], 10, { id: null }))
+  const first = line.take(SIZE)
   t.same(first.map(told), ['id-1'])
-  t.same(positions(waiting.take(SIZE)), [5])
-  t.same(waiting.take(Infinity).map(told), ['id-3', 'id-4'])
-  push(waiting, frameOf(6, ['a', 'b']), frameOf(7, null), frameOf(8, ['a'], 10, { id: null }), frameOf(9, ['b']))
+  t.same(positions(line.take(SIZE)), [5])
+  t.same(line.take(Infinity).map(told), ['id-3', 'id-4'])
+  push(line, frameOf(6, ['a', 'b']), frameOf(7, null), frameOf(8, ['a'], 10, { id: null }), frameOf(9, ['b']))
   // The client would not get 6 any more, which is the newest kept state of "a".
-  t.same(waiting.take(2 * SIZE).map(told), ['id-5', 'id-5'])
-  t.same(positions(waiting.take(Infinity)), [8])
+  t.same(line.take(2 * SIZE).map(told), ['id-5', 'id-5'])
+  t.same(positions(line.take(Infinity)), [8])
 })
 
 t.test('the oldest are given up first, however many were replaced', async t => {
-  const waiting = new Waiting()
-  push(waiting, frameOf(1, ['a']), frameOf(2, ['b']), frameOf(3, null), frameOf(4, ['a']))
-  t.equal(waiting.drop(0), 0)
-  t.equal(waiting.drop(SIZE + 1), 2)
-  t.equal(waiting.places, 1)
-  t.equal(push(waiting, frameOf(5, ['a'])), 0, 'what was given up is not replaced')
-  t.same(positions(waiting.take(Infinity)), [3, 5])
-  t.equal(waiting.drop(1), 0)
+  const line = new SideLine()
+  push(line, frameOf(1, ['a']), frameOf(2, ['b']), frameOf(3, null), frameOf(4, ['a']))
+  t.equal(line.drop(0), 0)
+  t.equal(line.drop(SIZE + 1), 2)
+  t.equal(line.places, 1)
+  t.equal(push(line, frameOf(5, ['a'])), 0, 'what was given up is not replaced')
+  t.same(positions(line.take(Infinity)), [3, 5])
+  t.equal(line.drop(1), 0)
 })
 
 t.test('at least one event is taken, however large', async t => {
-  const waiting = new Waiting()
-  push(waiting, frameOf(1, ['a'], 1000), frameOf(2, ['b'], 1000))
-  t.same(positions(waiting.take(1)), [1])
-  t.same(positions(waiting.take(1)), [2])
-  t.same(waiting.take(1), [])
+  const line = new SideLine()
+  push(line, frameOf(1, ['a'], 1000), frameOf(2, ['b'], 1000))
+  t.same(positions(line.take(1)), [1])
+  t.same(positions(line.take(1)), [2])
+  t.same(line.take(1), [])
 })
 
 /** What waits, in the simplest way: the events of the line, each with what of its states nothing newer says. */
@@ -177,7 +177,7 @@ const STATES = ['a', 'b', 'c', 'd']
 class Run {
   readonly #random: Random
   readonly #transient: boolean
-  readonly #waiting = new Waiting()
+  readonly #line = new SideLine()
   readonly #model = new Model()
   /** All that was put in line. */
   readonly #pushed: Frame[] = []
@@ -203,7 +203,7 @@ class Run {
         if (!random.chance(0.2)) return
         const bytes = random.below(4 * SIZE)
         const dropped = this.#model.drop(bytes)
-        assert.equal(this.#waiting.drop(bytes), dropped.length)
+        assert.equal(this.#line.drop(bytes), dropped.length)
         this.#dropped.push(...dropped)
         return this.#checkLine()
       }
@@ -236,19 +236,19 @@ class Run {
       frame = frameOf(place.position, states?.length === 0 ? null : states, random.below(3) * 10, place)
     }
     this.#pushed.push(frame)
-    assert.equal(this.#waiting.push(frame, frame.place.states), this.#model.push(frame), 'as many are replaced')
+    assert.equal(this.#line.push(frame, frame.place.states), this.#model.push(frame), 'as many are replaced')
     this.#checkLine()
   }
 
   #checkLine (): void {
-    assert.equal(this.#waiting.size, this.#model.size)
-    assert.equal(this.#waiting.places > 0, this.#model.line.length > 0)
-    assert.ok(this.#waiting.places >= this.#model.line.length)
+    assert.equal(this.#line.size, this.#model.size)
+    assert.equal(this.#line.places > 0, this.#model.line.length > 0)
+    assert.ok(this.#line.places >= this.#model.line.length)
   }
 
   #take (limit: number): void {
     const expected = this.#model.take(limit)
-    const taken = this.#waiting.take(limit)
+    const taken = this.#line.take(limit)
     assert.deepEqual(positions(taken), positions(expected))
     this.#checkLine()
     for (const [i, frame] of taken.entries()) {
@@ -284,8 +284,8 @@ class Run {
   }
 
   finish (): void {
-    while (this.#waiting.places > 0) this.#take(this.#random.pick([SIZE, 1000]))
-    assert.deepEqual(this.#waiting.take(1), [])
+    while (this.#line.places > 0) this.#take(this.#random.pick([SIZE, 1000]))
+    assert.deepEqual(this.#line.take(1), [])
     const has = (state: string) => ({ place: { states } }: Frame): boolean => states?.includes(state) === true
     for (const state of STATES) {
       const said = positions(this.#delivered.filter(has(state)))
@@ -300,7 +300,7 @@ class Run {
   }
 }
 
-t.test('Waiting does what a simple model does, and every id it tells is one to resume from', async t => {
+t.test('SideLine does what a simple model does, and every id it tells is one to resume from', async t => {
   const random = new Random()
   try {
     for (let round = 0; round < 1500; round++) {
@@ -318,18 +318,18 @@ t.test('Waiting does what a simple model does, and every id it tells is one to r
 t.test('what was replaced leaves nothing behind, however long nothing is taken', async t => {
   setFlagsFromString('--expose-gc')
   const gc = runInNewContext('gc') as () => void
-  const waiting = new Waiting()
+  const line = new SideLine()
   const [both, one, other] = [frameOf(2, ['a', 'b']), frameOf(3, ['a']), frameOf(4, ['b'])]
-  push(waiting, frameOf(1, null))
+  push(line, frameOf(1, null))
   const held = (): number => {
     gc()
     return process.memoryUsage().heapUsed
   }
   const before = held()
-  for (let round = 0; round < 200_000; round++) push(waiting, both, one, other)
+  for (let round = 0; round < 200_000; round++) push(line, both, one, other)
   const growth = held() - before
   t.ok(growth < 500_000, `grew by ${growth} bytes`)
-  t.equal(waiting.size, 3 * SIZE)
-  t.equal(waiting.take(Infinity).length, 3)
-  t.equal(waiting.places, 0)
+  t.equal(line.size, 3 * SIZE)
+  t.equal(line.take(Infinity).length, 3)
+  t.equal(line.places, 0)
 })

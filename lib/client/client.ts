@@ -12,7 +12,7 @@ export interface ClientHost extends OutboxHost {
   /** Checks and formats an event that is for one connection only. */
   directFrame (event: string, data: unknown, raw: boolean, compress: boolean): Frame
   /** Ends what `push` has begun. */
-  endPublish (): void
+  settleWrites (): void
   join (client: Client, channel: string): void
   leave (client: Client, channel: string): void
   disconnect (client: Client, reason: SSEDisconnectReason): void
@@ -108,7 +108,7 @@ export class Client extends Outbox implements SSEClient {
     const frame = this.host.directFrame(event, data, raw === true, compress === true)
     if (this.closed) return false
     const sent = this.pushAndWait(frame)
-    this.host.endPublish()
+    this.host.settleWrites()
     return await sent
   }
 

@@ -7,8 +7,9 @@ import { GzipStream } from '../wire/gzip.js'
 import type { Replay, Replays } from '../history/replay.js'
 import type { Scheduler, Visited } from './scheduler.js'
 import type { EventStream, StreamOwner } from '../transport/event-stream.js'
-import { Waiting } from './side-line.js'
-import { Chunk, formatEvent, formatRetry, MAX_WRITE } from '../wire/format.js'
+import { SideLine } from './side-line.js'
+import { Chunk, MAX_WRITE } from '../wire/chunk.js'
+import { formatEvent, formatGap, formatRetry } from '../wire/format.js'
 
 /** What an outbox needs around it. */
 export interface OutboxHost {
@@ -77,7 +78,7 @@ export abstract class Outbox implements Visited, StreamOwner {
   #lost = 0
   #batch: Batch
   /** What waits behind a full batch, or a state that can't be written now. */
-  #side: Waiting | null = null
+  #side: SideLine | null = null
   /** Events that were ever put in line. */
   #enqueued = 0
   #sends: PendingSend[] | null = null
@@ -195,7 +196,7 @@ export abstract class Outbox implements Visited, StreamOwner {
   }
 
   #pushAside (frame: Frame): void {
-    this.#side ??= new Waiting()
+    this.#side ??= new SideLine()
     const before = this.#side.places
     this.host.counters.conflated += this.#side.push(frame, this.#statesOf(frame))
     this.#enqueued += this.#side.places - before
@@ -424,7 +425,7 @@ export abstract class Outbox implements Visited, StreamOwner {
     return page.chunks.length === 1 ? this.#inPieces(page.chunks[0]!) : page.chunks
   }
 
-  #nextOfSide (side: Waiting): Chunk {
+  #nextOfSide (side: SideLine): Chunk {
     const frames = side.take(MAX_WRITE)
     if (side.places === 0) this.#side = null
     this.host.counters.delivered += frames.length
@@ -486,12 +487,4 @@ export abstract class Outbox implements Visited, StreamOwner {
     this.blockedAt = now
     this.#stream.end()
   }
-}
-
-/**
- * Tells a client that events were lost for it while it was connected.
- * @param lost how many; `null` where nobody knows
- */
-export function formatGap (lost: number | null): string {
-  return formatEvent(null, 'sse:gap', JSON.stringify({ lost }), -1)
 }

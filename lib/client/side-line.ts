@@ -27,7 +27,7 @@ const NONE: readonly string[] = []
  * have its turn. So events may leave in another order than that of their ids. Each is told with an id from which its client
  * can resume: the newest one below everything that still waits.
  */
-export class Waiting {
+export class SideLine {
   /** Bytes of stream, before any encoding. */
   size = 0
   #first: Slot | null = null

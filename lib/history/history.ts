@@ -167,7 +167,7 @@ export class History {
   /** An event takes the place of what said its key's state before. */
   #supersede (kept: Kept, entry: Entry): void {
     kept.newest ??= new Map()
-    const state = stateOf(entry)
+    const state = stateName(entry)
     const before = kept.newest.get(state)
     kept.newest.set(state, entry)
     if (before === undefined) return
@@ -196,7 +196,7 @@ export class History {
       line.unshift(fitting.toReversed())
       for (const entry of fitting) {
         this.#putFirst(entry)
-        if (entry.key !== '') (kept.newest ??= new Map()).set(stateOf(entry), entry)
+        if (entry.key !== '') (kept.newest ??= new Map()).set(stateName(entry), entry)
       }
     }
     kept.floor = Math.min(floor, kept.floor)
@@ -216,7 +216,7 @@ export class History {
       const line = kept.lineOf(event)
       if (event.position > Math.max(kept.floor, line.floor)) continue
       if (event.key !== '') {
-        const state = stateOf(event)
+        const state = stateName(event)
         if (states.has(state)) continue
         states.add(state)
       }
@@ -381,7 +381,7 @@ export class History {
     line.shift()
     line.floor = entry.position
     line.trimmedAt = ++this.#tick
-    if (entry.key !== '') kept.newest!.delete(stateOf(entry))
+    if (entry.key !== '') kept.newest!.delete(stateName(entry))
     if (--entry.holders === 0) this.#unlink(entry)
     if (kept.count === 0) this.#forget(kept)
   }
@@ -426,7 +426,7 @@ function entryOf (event: KeptEvent, targets: readonly Kept[], time: number): Ent
 }
 
 /** Which state an event says: names hold no line break. */
-function stateOf ({ name, key }: KeptEvent): string {
+function stateName ({ name, key }: KeptEvent): string {
   return `${name}\n${key}`
 }
 

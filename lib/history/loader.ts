@@ -4,7 +4,7 @@ import type { Broker, BrokerPast } from '../../types/broker.js'
 import type { History } from './history.js'
 import { formatEvent } from '../wire/format.js'
 
-export class Past {
+export class HistoryLoader {
   readonly #broker: Broker
   readonly #history: History
   /** The position at which this instance began: what is later came here by itself. */

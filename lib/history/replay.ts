@@ -2,7 +2,7 @@
 // the same. It must not know of clients or sockets.
 import type { Encoding } from '../wire/encoding.js'
 import type { History, KeptEvent } from './history.js'
-import { MAX_WRITE, type Chunk } from '../wire/format.js'
+import { MAX_WRITE, type Chunk } from '../wire/chunk.js'
 
 /** Positions in a block, aligned: the unit of sharing. Large ones are few to look up and to write. */
 const BLOCK = 256
@@ -96,7 +96,7 @@ export class Replays {
     let size = 0
     // Clients with ids of their own share their blocks as long as nothing is kept for those ids.
     const targets = this.#ahead(replay).sort()
-    const key = keyOf(targets, replay)
+    const key = blockKey(targets, replay)
     while (replay.cursor < replay.end) {
       const first = this.#history.first(targets, replay.cursor, replay.end, replay.fresh)
       if (first === 0) {
@@ -188,7 +188,7 @@ function blockEnd (begin: number): number {
 }
 
 /** What two replays must have in common to share blocks. */
-function keyOf (targets: readonly string[], { names, encoding, fresh }: Replay): string {
+function blockKey (targets: readonly string[], { names, encoding, fresh }: Replay): string {
   return `${encoding.key}${fresh ? ' fresh' : ''}\n${targets.join('\n')}\n\n${names === null ? '\n' : [...names].sort().join('\n')}`
 }
 

@@ -1,9 +1,9 @@
 // The present states of a channel, for those who ask. It must not know of clients.
 import type { SSEState } from '../../types/index.js'
+import { unavailable } from '../broker-failure.js'
 import { SSE_ERR_BROKER_UNAVAILABLE } from '../errors.js'
 import type { History } from './history.js'
-import type { Past } from './loader.js'
-import { unavailable } from '../hub/publisher.js'
+import type { HistoryLoader } from './loader.js'
 import { readEvent } from '../wire/format.js'
 
 /** How long a broker has to tell what was before, in milliseconds. */
@@ -11,11 +11,11 @@ const PATIENCE = 5000
 
 export class States {
   readonly #history: History
-  readonly #past: Past
+  readonly #loader: HistoryLoader
 
-  constructor (history: History, past: Past) {
+  constructor (history: History, loader: HistoryLoader) {
     this.#history = history
-    this.#past = past
+    this.#loader = loader
   }
 
   /**
@@ -33,7 +33,7 @@ export class States {
   }
 
   async #complete (target: string): Promise<void> {
-    const complete = this.#past.complete([target], 0)
+    const complete = this.#loader.complete([target], 0)
     if (complete === null) return
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<never>((_resolve, reject) => {

@@ -4,7 +4,7 @@ import { channel } from 'node:diagnostics_channel'
 import type {
   BrokerEvent, BrokerReceipt, SSEClient, SSEConnectMessage, SSEDisconnectMessage, SSEDisconnectReason, SSEHub, SSEPublishMessage
 } from '../../types/index.js'
-import { BROADCAST, idOf } from './registry.js'
+import { BROADCAST, idOf } from './targets.js'
 
 const publish = channel('fastify-sse-hub.publish')
 const connect = channel('fastify-sse-hub.connect')

@@ -15,7 +15,7 @@ interface Moment {
   due: number
 }
 
-export class Fanout implements SchedulerWatcher {
+export class FanoutTimer implements SchedulerWatcher {
   /** Events by the first bound that they don't exceed; the last is for those beyond all. */
   readonly counts: number[] = new Array<number>(FANOUT_BOUNDS.length + 1).fill(0)
   /** Seconds of all events together. */

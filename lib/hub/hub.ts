@@ -3,34 +3,36 @@
 import { EventEmitter } from 'node:events'
 import type { FastifyBaseLogger } from 'fastify'
 import type {
-  Broker, BrokerEvent, BrokerPlaceAhead, SSEConnectOptions, SSEDisconnectReason, SSEHub, SSEHubEvents, SSEMetadata, SSEPresence, SSEPublishOptions,
+  Broker, BrokerEvent, BrokerPlaceAhead, SSECompressOptions, SSEConnectOptions, SSEDisconnectReason, SSEHub, SSEHubEvents, SSEMetadata, SSEPresence, SSEPublishOptions,
   SSEState, SSEStats
 } from '../../types/index.js'
 import { Admission } from './admission.js'
-import { Batches, Frame, stateOf, type Place } from '../wire/batch.js'
+import { Batches, Frame, targetState, type Place } from '../wire/batch.js'
 import { Client, type ClientHost } from '../client/client.js'
 import { randomId } from '../client/client-id.js'
-import { Compression, keyOf, type CompressionSettings } from '../wire/compression.js'
+import { Compression, settingsKey } from '../wire/compression.js'
 import { CountLog } from '../observe/count-log.js'
 import { Counters } from '../observe/counters.js'
 import { DataFormat } from '../schemas/data.js'
 import { Diagnostics } from './diagnostics.js'
 import { Plain, type Encoding } from '../wire/encoding.js'
 import { SSE_ERR_INVALID_CHANNEL, SSE_ERR_TOO_MANY_CHANNELS } from '../errors.js'
-import { Fanout } from './fanout-timer.js'
+import { FanoutTimer } from './fanout-timer.js'
 import { Heartbeat } from './heartbeat.js'
 import { History } from '../history/history.js'
 import { Metrics } from './metrics.js'
 import { checkChannel, checkChannels, checkClientId, checkEventName } from '../names.js'
 import { checkConnectOptions, compressionOf, USUAL_RETRY, type HubOptions } from '../options.js'
-import { formatGap, type Opening } from '../client/outbox.js'
-import { Past } from '../history/loader.js'
+import type { Opening } from '../client/outbox.js'
+import { HistoryLoader } from '../history/loader.js'
 import { Publisher, type Published } from './publisher.js'
-import { BROADCAST, clientTarget, idOf, Registry } from './registry.js'
+import { Registry } from './registry.js'
+import { BROADCAST, clientTarget, idOf } from './targets.js'
 import { Replays } from '../history/replay.js'
 import { Scheduler } from '../client/scheduler.js'
 import { States } from '../history/states.js'
-import { Chunk, formatComment, formatEvent, formatRetry } from '../wire/format.js'
+import { Chunk } from '../wire/chunk.js'
+import { formatComment, formatEvent, formatGap, formatRetry } from '../wire/format.js'
 
 export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHost {
   readonly batches = new Batches()
@@ -48,13 +50,13 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   readonly #data: DataFormat
   readonly #publisher: Publisher
   readonly #history: History
-  readonly #past: Past
+  readonly #loader: HistoryLoader
   readonly #states: States
   readonly #heartbeat: Heartbeat
   readonly #registry = new Registry()
   readonly #diagnostics = new Diagnostics(this)
   /** Measured only where metrics are asked for. */
-  readonly #fanout: Fanout | null
+  readonly #fanoutTimer: FanoutTimer | null
   readonly #metrics: Metrics | null
   readonly #plain = new Plain()
   /** By their settings, so that all who have the same share what is compressed. */
@@ -80,7 +82,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
   #headFails = false
   #onDrained: (() => void) | null = null
 
-  constructor (options: HubOptions, log: FastifyBaseLogger) {
+  constructor (options: HubOptions, broker: Broker, log: FastifyBaseLogger) {
     super()
     this.options = options
     this.maxBufferedBytes = options.maxBufferedBytes
@@ -89,12 +91,12 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     this.#slowLog = new CountLog(log, 'clients read too slowly: disconnected the slow and the stalled, dropped events',
       ['slowClients', 'stalledClients', 'droppedEvents'])
     this.admission = new Admission(options, this.#registry, this.counters, log)
-    this.#broker = options.broker
+    this.#broker = broker
     this.#data = new DataFormat(options.serializer, options.events)
     this.#publisher = new Publisher(this.#broker, this.#data, options.maxEventBytes, this.scheduler, targets => this.#kept(targets), this.#diagnostics, log)
     this.#history = new History({ size: options.historySize, maxAge: options.historyMaxAge, maxBytes: options.historyMaxBytes })
-    this.#past = new Past(this.#broker, this.#history)
-    this.#states = new States(this.#history, this.#past)
+    this.#loader = new HistoryLoader(this.#broker, this.#history)
+    this.#states = new States(this.#history, this.#loader)
     this.replays = new Replays(this.#history, options.historyMaxBytes, options.maxBufferedBytes)
     this.#plainBeat = this.#formatBeat(null)
     this.#heartbeat = new Heartbeat({
@@ -107,8 +109,8 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
         this.admission.log.report()
       }
     }, options.heartbeatInterval, options.stallTimeout)
-    this.#fanout = options.metrics === null ? null : new Fanout(this.scheduler)
-    this.#metrics = options.metrics === null ? null : new Metrics(options.metrics, () => this.#statsAnyhow(), this.#fanout!)
+    this.#fanoutTimer = options.metrics === null ? null : new FanoutTimer(this.scheduler)
+    this.#metrics = options.metrics === null ? null : new Metrics(options.metrics, () => this.#statsAnyhow(), this.#fanoutTimer!)
   }
 
   // Life cycle.
@@ -206,7 +208,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     this.counters.published++
     if (id !== null && kept.length > 0) this.#history.add({ position, name, except, compress, key, remove, raw, text, size }, kept)
     let recipients = 0
-    const place: Place = { position, id, before: this.#newestId, states: key === '' ? null : targets.map(target => stateOf(target, name, key)) }
+    const place: Place = { position, id, before: this.#newestId, states: key === '' ? null : targets.map(target => targetState(target, name, key)) }
     if (id !== null) this.#newestId = id
     const frame = new Frame(text, size, compress, place)
     for (const target of targets) {
@@ -222,9 +224,9 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     if (recipients > 0) {
       this.#publisher.countFannedOut(size)
       this.scheduler.published()
-      this.#fanout?.delivered()
+      this.#fanoutTimer?.delivered()
     }
-    this.endPublish()
+    this.settleWrites()
     return recipients
   }
 
@@ -254,7 +256,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     this.#position = position
     this.#newestId = this.#head('')
     this.#history.skipTo(position)
-    this.#past.beginAt(position)
+    this.#loader.beginAt(position)
     // In line, so that each is told behind all that it is given of what was before.
     const text = formatGap(null)
     const gap = new Frame(text, text.length)
@@ -264,11 +266,11 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
       client.push(gap)
     }
     this.scheduler.published()
-    this.endPublish()
+    this.settleWrites()
   }
 
-  endPublish (): void {
-    this.batches.endPublish()
+  settleWrites (): void {
+    this.batches.forgetMemos()
     if (this.#overfull.length > 0) {
       const overfull = this.#overfull
       this.#overfull = []
@@ -358,8 +360,8 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
     return client
   }
 
-  #compression (settings: CompressionSettings): Encoding {
-    const key = keyOf(settings)
+  #compression (settings: Required<SSECompressOptions>): Encoding {
+    const key = settingsKey(settings)
     let compression = this.#compressions.get(key)
     if (compression === undefined) this.#compressions.set(key, compression = new Compression(settings))
     return compression
@@ -373,7 +375,7 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub, ClientHos
       opening.resumes = position >= 0
       replay.fresh = position < 0
       replay.cursor = Math.max(position, 0)
-      return this.#past.complete(replay.targets, replay.cursor)
+      return this.#loader.complete(replay.targets, replay.cursor)
     }
     let ready: Promise<void> | null
     if (typeof place === 'number') ready = from(place)

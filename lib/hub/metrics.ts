@@ -1,14 +1,8 @@
 // A hub's metrics in a registry of prom-client's. What a registry asks of a metric is little, so nothing of prom-client is
 // imported. It must not know how the figures come about: they are read when the registry is.
-import type { SSEMetricsRegister, SSEStats } from '../../types/index.js'
+import type { SSEMetricsOptions, SSEMetricsRegister, SSEStats } from '../../types/index.js'
 import { SSE_ERR_INVALID_OPTION } from '../errors.js'
-import { FANOUT_BOUNDS, type Fanout } from './fanout-timer.js'
-
-export interface MetricsSettings {
-  readonly register: SSEMetricsRegister
-  readonly prefix: string
-  readonly labels: Labels
-}
+import { FANOUT_BOUNDS, type FanoutTimer } from './fanout-timer.js'
 
 type Labels = Readonly<Record<string, string>>
 /** How prom-client makes one figure of those of a cluster's workers. */
@@ -113,7 +107,7 @@ export class Metrics {
   #snapshot: SSEStats | null = null
 
   /** @throws SSE_ERR_INVALID_OPTION, with nothing registered, where a name is taken */
-  constructor ({ register, prefix, labels }: MetricsSettings, stats: () => SSEStats, fanout: Fanout) {
+  constructor ({ register, prefix, labels }: Required<SSEMetricsOptions>, stats: () => SSEStats, fanout: FanoutTimer) {
     this.#register = register
     this.#labels = labels
     this.#key = JSON.stringify(Object.entries(labels).sort(([a], [b]) => a < b ? -1 : 1))
@@ -161,7 +155,7 @@ export class Metrics {
     }
   }
 
-  #histogram (name: string, fanout: Fanout): Series {
+  #histogram (name: string, fanout: FanoutTimer): Series {
     return {
       samples: () => {
         let count = 0

@@ -4,10 +4,11 @@ import type { FastifyBaseLogger } from 'fastify'
 import type { Broker, BrokerEvent, SSEPublished, SSEPublishOptions } from '../../types/index.js'
 import type { DataFormat } from '../schemas/data.js'
 import type { Diagnostics } from './diagnostics.js'
-import { SSE_ERR_BROKER_UNAVAILABLE, SSE_ERR_CLOSED, SSE_ERR_EVENT_TOO_LARGE, SSE_ERR_INVALID_OPTION } from '../errors.js'
+import { unavailable } from '../broker-failure.js'
+import { SSE_ERR_CLOSED, SSE_ERR_EVENT_TOO_LARGE, SSE_ERR_INVALID_OPTION } from '../errors.js'
 import { checkEventName } from '../names.js'
 import { checkPublishOptions } from '../options.js'
-import { idOf } from './registry.js'
+import { idOf } from './targets.js'
 import type { Scheduler } from '../client/scheduler.js'
 
 /** Bytes fanned out within a round of visits after which an awaited publish waits for the round. */
@@ -59,7 +60,7 @@ export class Publisher {
       const remove = checked.remove === true
       // What is to be forgotten need not be said once more.
       const text = remove && data === null ? this.#formatNothing(name) : this.format(name, data, raw)
-      const key = checked.key ?? this.#data.keyOf(name, data)
+      const key = checked.key ?? this.#data.eventKey(name, data)
       if (remove && key === '') throw new SSE_ERR_INVALID_OPTION('Option "remove" of a publish is invalid: there must be a key')
       const event: BrokerEvent = {
         targets: to,
@@ -139,10 +140,4 @@ export class Publisher {
 function handled<Value> (promise: Promise<Value>): Promise<Value> {
   promise.catch(() => {})
   return promise
-}
-
-export function unavailable (error: unknown): SSE_ERR_BROKER_UNAVAILABLE {
-  if (error instanceof SSE_ERR_BROKER_UNAVAILABLE) return error
-  // A failure that the broker did not foresee: nobody can say how far it got.
-  return new SSE_ERR_BROKER_UNAVAILABLE(error instanceof Error ? error.message : String(error), true, { cause: error })
 }

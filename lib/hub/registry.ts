@@ -1,21 +1,7 @@
 // Who is where: the clients, by id and by channel. It must not know what is sent to them.
 import type { Client } from '../client/client.js'
 import { Directory } from './directory.js'
-
-/** The target of broadcasts. No channel can have this name. */
-export const BROADCAST = ''
-/** Begins the target of a client id. No channel name can hold it. */
-const CLIENT_MARK = '\0'
-
-/** The target of everything that is sent to a client id. */
-export function clientTarget (id: string): string {
-  return CLIENT_MARK + id
-}
-
-/** The client id that a target stands for; `null` where it is another kind of target. */
-export function idOf (target: string): string | null {
-  return target.startsWith(CLIENT_MARK) ? target.slice(CLIENT_MARK.length) : null
-}
+import { BROADCAST, idOf } from './targets.js'
 
 export class Registry {
   readonly clients = new Set<Client>()

@@ -16,7 +16,7 @@ export function sse (this: FastifyReply, channels: string | readonly string[] = 
   if (isTaken(this)) throw new SSE_ERR_ALREADY_SENT()
   const { request, raw } = this
   if (!acceptsEventStream(request.headers.accept)) throw new SSE_ERR_NOT_ACCEPTABLE()
-  const key = keyOf(hub, request)
+  const key = admissionKey(hub, request)
   admit(hub.admission, this, key)
   const names = checkChannels(typeof channels === 'string' ? [channels] : channels)
   const client = hub.prepare(names, options,
@@ -37,7 +37,7 @@ export function sse (this: FastifyReply, channels: string | readonly string[] = 
 }
 
 /** What the request's client counts for, where that is limited. */
-function keyOf ({ options }: Hub, request: FastifyRequest): string | undefined {
+function admissionKey ({ options }: Hub, request: FastifyRequest): string | undefined {
   if (options.maxClientsPerKey === Infinity) return undefined
   const key: unknown = options.key(request)
   if (key === undefined || typeof key === 'string') return key

@@ -2,20 +2,20 @@
 // not know of the wire format.
 import type { TSchema } from '@sinclair/typebox'
 import { TypeCompiler, type TypeCheck } from '@sinclair/typebox/compiler'
-import type { SSEEventSchemas } from '../../types/index.js'
+import type { SSEEventSchemas, SSEPluginOptions } from '../../types/index.js'
 import { declared } from './declared.js'
 import { keyPropertyOf } from './keyed.js'
 import { SSE_ERR_INVALID_DATA, SSE_ERR_INVALID_OPTION, SSE_ERR_UNKNOWN_EVENT } from '../errors.js'
 import { flawOf } from '../names.js'
 
-export type Serializer = (data: unknown, event: string) => string
+type Serializer = NonNullable<SSEPluginOptions['serializer']>
 
 export class DataFormat {
   readonly #serializer: Serializer
   readonly #checks: ReadonlyMap<string, TypeCheck<TSchema>> | null
 
-  constructor (serializer: Serializer, schemas: SSEEventSchemas | undefined) {
-    this.#serializer = serializer
+  constructor (serializer: Serializer | undefined, schemas: SSEEventSchemas | undefined) {
+    this.#serializer = serializer ?? (toJSON as Serializer)
     this.#checks = schemas === undefined
       ? null
       : new Map(Object.entries(schemas).map(([event, schema]) => [event, compiled(event, schema)]))
@@ -53,7 +53,7 @@ export class DataFormat {
    * The key that an event's data has, where its schema names it; `''` where it names none.
    * @throws SSE_ERR_INVALID_DATA where it has no usable one
    */
-  keyOf (event: string, data: unknown): string {
+  eventKey (event: string, data: unknown): string {
     const property = this.#checks === null ? undefined : keyPropertyOf(this.#checkOf(event)!.Schema())
     if (property === undefined) return ''
     const key = (data as Record<string, unknown> | null)?.[property]

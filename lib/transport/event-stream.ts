@@ -6,7 +6,7 @@ import type { Http2Session, ServerHttp2Stream } from 'node:http2'
 import { Socket } from 'node:net'
 import { Readable, type Writable } from 'node:stream'
 import { directSocket, plainSocket } from './direct-socket.js'
-import type { Chunk } from '../wire/format.js'
+import type { Chunk } from '../wire/chunk.js'
 
 type Listener = (...args: unknown[]) => void
 

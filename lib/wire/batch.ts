@@ -1,5 +1,6 @@
 // What waits for clients, shared by all that wait for the same. It must not know of clients or sockets.
-import { Chunk, MAX_WRITE, withId } from './format.js'
+import { Chunk, MAX_WRITE } from './chunk.js'
+import { withId } from './format.js'
 
 /** Where an event stands in the hub's order, and what it says there. */
 export interface Place {
@@ -8,12 +9,12 @@ export interface Place {
   readonly id: string | null
   /** The newest id before it. */
   readonly before: string
-  /** What it says the newest of, each as `stateOf` writes it; `null` where it has no key. */
+  /** What it says the newest of, each as `targetState` writes it; `null` where it has no key. */
   readonly states: readonly string[] | null
 }
 
 /** What an event says the newest of, for all of the hub. */
-export function stateOf (target: string, name: string, key: string): string {
+export function targetState (target: string, name: string, key: string): string {
   return `${target}\n${name}\n${key}`
 }
 
@@ -140,7 +141,7 @@ export class Batches {
   }
 
   /** Ends a publish. A memo that outlived it would pin every later list behind the first one. */
-  endPublish (): void {
+  forgetMemos (): void {
     for (const batch of this.#touched) batch.next = null
     this.#touched.length = 0
   }

@@ -1,22 +1,18 @@
 // A stream compressed once for all who get the same: each list of waiting events becomes blocks that fit into anybody's
 // gzip stream. It must not know of clients or sockets.
+import type { SSECompressOptions } from '../../types/index.js'
 import { Batch, type Frame } from './batch.js'
 import type { EncodableText, Encoding } from './encoding.js'
 import { GzipChunk, type Allocate } from './gzip.js'
-import type { Chunk } from './format.js'
+import type { Chunk } from './chunk.js'
 
 /** A list that fewer clients hold is made of its events' own blocks: else each of many small groups would cost a deflate. */
 const SHARED = 8
 
-export interface CompressionSettings {
-  /** Fewer bytes are stored as they are. */
-  readonly threshold: number
-  /** 1 (fast) to 9 (small). */
-  readonly level: number
-}
+type CompressionSettings = Required<SSECompressOptions>
 
 /** Tells settings apart. */
-export function keyOf ({ threshold, level }: CompressionSettings): string {
+export function settingsKey ({ threshold, level }: CompressionSettings): string {
   return `gzip ${level} ${threshold}`
 }
 
@@ -31,7 +27,7 @@ export class Compression implements Encoding {
   constructor (settings: CompressionSettings) {
     this.#threshold = settings.threshold
     this.#level = settings.level
-    this.key = keyOf(settings)
+    this.key = settingsKey(settings)
   }
 
   encode (chunk: Chunk): GzipChunk {

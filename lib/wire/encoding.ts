@@ -1,6 +1,6 @@
 // In which form a client's stream goes out. It must not know of clients or sockets.
 import { PlainBatch, type Batch, type Frame } from './batch.js'
-import { Chunk } from './format.js'
+import { Chunk } from './chunk.js'
 
 /** What one who replays is given of an event. */
 export interface EncodableText {

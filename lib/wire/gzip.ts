@@ -1,7 +1,7 @@
 // The bytes of a gzip stream (RFC 1952) made of blocks (RFC 1951) that fit behind one another in anybody's: each ends on a
 // byte and refers to nothing before it. It must not know of events or clients.
 import { constants, crc32, deflateRawSync } from 'node:zlib'
-import { Chunk } from './format.js'
+import { Chunk } from './chunk.js'
 
 /** What a stored block takes beside its bytes, and how many it holds at most. */
 const STORED_OVERHEAD = 5
