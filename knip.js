@@ -7,7 +7,7 @@ export default {
         'lib/index.ts',
         'lib/browser/connect.ts',
         'lib/brokers/redis/index.ts',
-        'test/*.test.ts',
+        'test/**/*.test.ts',
         'types/test/**/*.tst.ts',
         'test/soak/run.ts',
         // Programs that tests and the soak start in processes of their own.
@@ -25,7 +25,7 @@ export default {
         // Run by test/consumers/run, a shell script.
         'publint',
         '@arethetypeswrong/cli',
-        // In text that test/clients-browser.test.ts has bundled.
+        // In text that test/browser/clients-browser.test.ts has bundled.
         '@microsoft/fetch-event-source'
       ],
       // Programs of the system: test/support/install-programs.sh installs what a Linux lacks.

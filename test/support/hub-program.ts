@@ -1,4 +1,4 @@
-// Random programs over several clients and channels, for test/properties.test.ts.
+// Random programs over several clients and channels, for test/streams/properties.test.ts.
 import fc from 'fast-check'
 
 const CHANNELS = ['red', 'green', 'blue']

@@ -1,5 +1,5 @@
 // What a hub promises, in the simplest way: what each connection must be given, and what it may be told of losses.
-// Compared with what real clients of a real hub were given, by test/properties.test.ts.
+// Compared with what real clients of a real hub were given, by test/streams/properties.test.ts.
 
 /** One event that was published. */
 export interface ModelEvent {

@@ -1,5 +1,6 @@
-// Random programs about states, for test/states-properties.test.ts: publishes with and without keys, and clients that read, stop
-// reading, read a little, are cut and come back. Run on a real hub with real clients, and compared with what was published.
+// Random programs about states, for test/history/states-properties.test.ts: publishes with and without keys, and clients that
+// read, stop reading, read a little, are cut and come back. Run on a real hub with real clients, and compared with what was
+// published.
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { EventSourceMessage } from 'eventsource-parser'
 import fc from 'fast-check'

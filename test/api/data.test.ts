@@ -1,0 +1,135 @@
+import t, { type Test } from 'tap'
+import { SSE_ERR_INVALID_DATA, type SSEPluginOptions } from '../../lib/index.js'
+import { buildApp } from '../support/app.js'
+import { opener, received } from '../support/open.js'
+
+/** What arrives, as text, where each of these is published. */
+async function texts (t: Test, data: readonly unknown[], options: SSEPluginOptions = {}): Promise<string[]> {
+  const app = await buildApp(t, options)
+  const open = await opener(t, app)
+  const stream = await open()
+  for (const one of data) await app.sse.send('x', one)
+  return (await received(stream)).map(({ data }) => data)
+}
+
+t.test('data is JSON, and undefined is null', async t => {
+  const data = [undefined, null, true, 0, -0, NaN, '', 'x', [], {}, [undefined, () => {}], { a: undefined, b: 1 }, 'ä', [[1, [2]]]]
+  t.strictSame(await texts(t, data), [
+    'null', 'null', 'true', '0', '0', 'null', '""', '"x"', '[]', '{}', '[null,null]', '{"b":1}', '"ä"', '[[1,[2]]]'
+  ])
+})
+
+t.test('what has a toJSON says itself what it is', async t => {
+  const date = new Date(0)
+  const money = { cents: 5, toJSON () { return { amount: this.cents / 100 } } }
+  t.strictSame(await texts(t, [date, { date }, money, [money], { toJSON: (key: string) => key }, { key: { toJSON: (key: string) => key } }, { toJSON: () => null }]), [
+    '"1970-01-01T00:00:00.000Z"', '{"date":"1970-01-01T00:00:00.000Z"}', '{"amount":0.05}', '[{"amount":0.05}]', '""', '{"key":"key"}', 'null'
+  ])
+})
+
+t.test('binary data is Base64, at the top and inside', async t => {
+  const bytes = [0, 1, 2, 250, 255]
+  const base64 = Buffer.from(bytes).toString('base64')
+  const floats = new Float64Array([1.5, -2])
+  const binary: Array<[data: unknown, expected: string]> = [
+    [Buffer.from(bytes), base64],
+    [Uint8Array.from(bytes), base64],
+    [Uint8ClampedArray.from(bytes), base64],
+    [new DataView(Uint8Array.from(bytes).buffer), base64],
+    [floats, Buffer.from(floats.buffer).toString('base64')],
+    [new Uint16Array([1, 2]), 'AQACAA=='],
+    [new BigInt64Array([1n]), 'AQAAAAAAAAA='],
+    [Buffer.alloc(0), ''],
+    [new Uint8Array(0), ''],
+    [new DataView(new ArrayBuffer(0)), ''],
+    // A part of a larger memory, as most small Buffers are: only the part.
+    [Uint8Array.from([9, ...bytes, 9]).subarray(1, 6), base64],
+    [new DataView(Uint8Array.from([9, ...bytes, 9]).buffer, 1, 5), base64]
+  ]
+  const wrap = (value: unknown): unknown => ({ text: 'x', list: [1, value, { deep: value }], value })
+  const seen = await texts(t, binary.flatMap(([data]) => [data, wrap(data)]))
+  t.strictSame(seen.map(text => JSON.parse(text)), binary.flatMap(([, expected]) => [expected, wrap(expected)]))
+})
+
+t.test('binary data that a toJSON gives is Base64, too', async t => {
+  t.strictSame(await texts(t, [{ toJSON: () => Buffer.from('ab') }, { in: { toJSON: () => Uint8Array.of(1) } }, { toJSON: () => ({ in: Buffer.from('ab') }) }]), [
+    '"YWI="', '{"in":"AQ=="}', '{"in":"YWI="}'
+  ])
+})
+
+t.test('what only looks like binary data stays as it is', async t => {
+  const data = [
+    {}, [{}], { 0: 1 }, [{ 0: 1, 1: 2 }], { type: 'Buffer' }, { type: 'Buffer', data: [1, 2] }, { nested: { type: 'Buffer', data: [] } },
+    '{"0":1}', '"type":"Buffer"', '{}', { '{}': '{"0":' }, { mixed: { 0: 1, type: 'Buffer' }, empty: {} }, new Map([[1, 2]]), new Set([1])
+  ]
+  t.strictSame(await texts(t, data), data.map(one => JSON.stringify(one)))
+})
+
+t.test('binary data among what looks like it: each as it is', async t => {
+  t.strictSame(await texts(t, [{ a: { 0: 1 }, b: Uint8Array.of(1), c: { type: 'Buffer', data: [1] }, d: Buffer.of(1), e: {}, f: new Uint8Array(0) }]), [
+    '{"a":{"0":1},"b":"AQ==","c":{"type":"Buffer","data":[1]},"d":"AQ==","e":{},"f":""}'
+  ])
+})
+
+t.test('the data is read when the call is made: what happens to it later does not show', async t => {
+  const app = await buildApp(t)
+  const open = await opener(t, app)
+  const stream = await open()
+  const data = { n: 1 }
+  app.sse.send('x', data)
+  data.n = 2
+  t.strictSame((await received(stream)).map(({ data }) => data), ['{"n":1}'])
+})
+
+t.test('a serializer of one\'s own gets the data and the name of the event', async t => {
+  const calls: unknown[][] = []
+  const app = await buildApp(t, {
+    serializer: (...args) => {
+      calls.push(args)
+      return `<${String(args[0])}>`
+    }
+  })
+  const open = await opener(t, app)
+  const stream = await open('room')
+  const data = { toString: () => 'object' }
+  await app.sse.send('a', data)
+  await app.sse.toChannel('room', 'b', undefined)
+  await app.sse.send('c', 'raw is not serialised', { raw: true })
+  await stream.client.send('d', 4)
+  t.strictSame((await received(stream)).map(({ event, data }) => [event, data]), [['a', '<object>'], ['b', '<undefined>'], ['c', 'raw is not serialised'], ['d', '<4>']])
+  t.equal(calls[0]![0], data, 'the very same object')
+  t.strictSame(calls.slice(0, 3).map(([, event]) => event), ['a', 'b', 'd'])
+  t.ok(calls.every(({ length }) => length === 2))
+  t.equal(calls[1]![0], undefined)
+})
+
+t.test('an event is serialised once, however many clients get it', async t => {
+  let calls = 0
+  const app = await buildApp(t, { serializer: data => `${String(data)} ${++calls}` })
+  const open = await opener(t, app)
+  const streams = [await open('a'), await open('b'), await open(['a', 'b'])]
+  await app.sse.toChannels(['a', 'b'], 'x', 'call')
+  t.equal(calls, 1)
+  for (const stream of streams) t.strictSame((await received(stream)).map(({ data }) => data), ['call 1'])
+})
+
+t.test('a serializer that throws, or gives no string, refuses the event', async t => {
+  const app = await buildApp(t, { serializer: data => (data as () => string)() })
+  const open = await opener(t, app)
+  const stream = await open()
+  const reason = new Error('the reason')
+  const error = await app.sse.send('evt', () => { throw reason }).catch(error => error)
+  t.ok(error instanceof SSE_ERR_INVALID_DATA)
+  t.equal(error.cause, reason)
+  t.match(error.message, /"evt".*the reason/)
+  t.match(await app.sse.send('evt', () => { throw 'words' }).catch(error => error), { code: 'SSE_ERR_INVALID_DATA', message: /words/ }) // eslint-disable-line no-throw-literal -- what a careless serializer does
+  for (const value of [undefined, null, 1, {}, Buffer.from('x'), Promise.resolve('x')]) {
+    t.match(await app.sse.send('evt', () => value).catch(error => error), { code: 'SSE_ERR_INVALID_DATA', message: /"evt"/ })
+  }
+  await app.sse.send('evt', () => '')
+  t.strictSame((await received(stream)).map(({ data }) => data), [''])
+})
+
+t.test('JSON.stringify can be given as the serializer', async t => {
+  t.strictSame(await texts(t, [{ a: 1 }, [1], 'x'], { serializer: JSON.stringify as (data: unknown) => string }), ['{"a":1}', '[1]', '"x"'])
+})

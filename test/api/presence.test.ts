@@ -1,0 +1,50 @@
+import t from 'tap'
+import type { SSEPresence } from '../../lib/index.js'
+import { buildApp } from '../support/app.js'
+import { opener } from '../support/open.js'
+
+t.test('presence() lists the streams of a channel, with their metadata', async t => {
+  const app = await buildApp(t)
+  const open = await opener(t, app)
+  t.same(await app.sse.presence('room'), [])
+  await open('room', { id: 'alice', metadata: { name: 'Alice' } })
+  await open(['room', 'other'], { id: 'bob' })
+  const [alice, bob, ...more] = await app.sse.presence('room')
+  t.match(alice, { clientId: 'alice', metadata: { name: 'Alice' } })
+  t.match(bob, { clientId: 'bob', metadata: {} })
+  t.equal(alice!.instance, bob!.instance)
+  t.same(more, [])
+  t.equal((await app.sse.presence('other')).length, 1)
+})
+
+t.test('presence() rejects a bad channel name', async t => {
+  const app = await buildApp(t)
+  await t.rejects(app.sse.presence(''), { code: 'SSE_ERR_INVALID_CHANNEL' })
+})
+
+t.test('"join" and "leave" tell of every channel that a stream comes to and leaves, however it does', async t => {
+  const app = await buildApp(t)
+  const open = await opener(t, app)
+  const seen: string[] = []
+  const note = (change: string) => ({ clientId }: SSEPresence, channel: string): void => { seen.push(`${change} ${clientId} ${channel}`) }
+  app.sse.on('join', note('join'))
+  app.sse.on('leave', note('leave'))
+  const { client } = await open(['a', 'b'], { id: 'alice' })
+  client.join('c')
+  client.join('c')
+  client.leave('a')
+  client.leave('never in it')
+  t.same(seen, ['join alice a', 'join alice b', 'join alice c', 'leave alice a'])
+  client.close()
+  t.same(seen.slice(4), ['leave alice b', 'leave alice c'])
+})
+
+t.test('a listener of "join" that throws breaks nothing', async t => {
+  const app = await buildApp(t)
+  const open = await opener(t, app)
+  app.sse.on('join', () => { throw new Error('no') })
+  const { client } = await open('room')
+  t.equal(client.closed, false)
+  client.join('other')
+  t.equal(client.channels.has('other'), true)
+})

@@ -1,0 +1,39 @@
+// What a page loads for `fastify-sse-hub/client`: as a user's bundler makes it, from the built package.
+import { build } from 'esbuild'
+import t from 'tap'
+import { root } from '../support/root.js'
+
+const LIMIT = 2048
+
+/** Bundles TypeScript that stands in the repository's folder, and gives its files and its size. */
+async function bundle (contents: string): Promise<{ files: string[], size: number }> {
+  const { metafile, outputFiles } = await build({
+    stdin: { contents, resolveDir: root, loader: 'ts', sourcefile: 'entry.ts' },
+    absWorkingDir: root,
+    // Without it the paths of tsconfig.json would lead to the source.
+    tsconfigRaw: {},
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    target: 'es2022',
+    platform: 'browser',
+    metafile: true,
+    write: false
+  })
+  return { files: Object.keys(metafile.inputs).filter(path => path !== 'entry.ts'), size: outputFiles[0]!.contents.length }
+}
+
+t.test('the client is one file of less than 2 KB', async t => {
+  const { files, size } = await bundle('export { connect } from "fastify-sse-hub/client"')
+  t.same(files, ['dist/lib/browser/connect.js'])
+  t.comment(`${size} bytes`)
+  t.ok(size < LIMIT, `${size} bytes`)
+})
+
+t.test('nothing of the schemas that type it is in the bundle', async t => {
+  const { files } = await bundle(`
+import { connect } from 'fastify-sse-hub/client'
+import type { events } from './examples/chat/server.js'
+connect<typeof events>('/stream', { on: { message ({ text }) { console.log(text) } } })`)
+  t.same(files, ['dist/lib/browser/connect.js'])
+})

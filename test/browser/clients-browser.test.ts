@@ -1,0 +1,230 @@
+// Clients that run in browsers, each with its own way of coming back.
+import { readFile } from 'node:fs/promises'
+import { build } from 'esbuild'
+import type { FastifyInstance } from 'fastify'
+import type { Page } from 'playwright-core'
+import t, { type Test } from 'tap'
+import { buildApp, listen, nextClient } from '../support/app.js'
+import { open, shows, until, Visitors, withoutBrowser } from '../support/browser.js'
+import { comesBack, NAMES, type Got, type Kind, type Listener } from '../support/comeback.js'
+import { nextDisconnect } from '../support/disconnects.js'
+import { root } from '../support/root.js'
+
+/** What a page has got, where it does not show it. */
+const RECORD = `
+  var record = window.record = { events: [], recovered: [] }
+  function receive (event, data) {
+    if (event === 'sse:open') record.recovered.push(JSON.parse(data).recovered)
+    else record.events.push({ event, data })
+  }`
+
+const NATIVE = `
+  const source = new EventSource('/stream')
+  for (const name of ${JSON.stringify(NAMES)}) source.addEventListener(name, event => receive(name, event.data))`
+
+const FETCH = `
+  import { fetchEventSource } from '@microsoft/fetch-event-source'
+  ${RECORD}
+  fetchEventSource('/stream', {
+    // It gives comments as well, as messages without anything in them.
+    onmessage ({ event, data }) { if (event !== '') receive(event, data) },
+    // Where the server ends the stream, it is done unless told otherwise.
+    onclose () { throw new Error('closed') },
+    openWhenHidden: location.hash === '#hidden'
+  })`
+
+/** As a browser tells a page whose tab goes to the background, and comes back. */
+const TURN_HIDDEN = 'hidden => { Object.defineProperty(document, "hidden", { value: hidden, configurable: true }); document.dispatchEvent(new Event("visibilitychange")) }'
+
+/** Greetings are text, what comes after them is HTML. */
+const HTMX_PAGE = `
+  <body hx-ext="sse"><div sse-connect="/stream">
+    <p sse-swap="sse:open" hx-swap="beforeend"></p>
+    <p id="latest" sse-swap="message"></p>
+    <ol sse-swap="${NAMES.slice(1).join(', ')}" hx-swap="beforeend"></ol>
+  </div>`
+
+const HTMX_RECORD = `({
+  events: [...document.querySelectorAll('ol > li')].map(item => ({ event: item.dataset.event, data: item.textContent })),
+  recovered: [...document.querySelector('p').textContent.matchAll(/"recovered":(true|false)/g)].map(([, recovered]) => recovered === 'true')
+})`
+
+/** Gives its last id to the EventSource that the extension makes after one that was refused. */
+const HTMX_RESUMES = `
+  let lastEventId = ''
+  document.addEventListener('htmx:sseMessage', event => { lastEventId = event.detail.lastEventId || lastEventId })
+  htmx.createEventSource = url => new EventSource(lastEventId === '' ? url : url + '?lastEventId=' + encodeURIComponent(lastEventId))`
+
+/** Serves a page and the scripts that it loads. */
+function servePage (app: FastifyInstance, scripts: readonly string[], body = '<body>'): void {
+  app.get('/', async (_request, reply) => reply.type('text/html').send(
+    `<!doctype html><html lang="en"><meta charset="utf-8"><title>a client</title>${scripts.map((_script, n) => `<script src="/${n}.js"></script>`).join('')}${body}`
+  ))
+  for (const [n, script] of scripts.entries()) app.get(`/${n}.js`, async (_request, reply) => reply.type('text/javascript').send(script))
+}
+
+/** A page as the story's client. */
+function listenerOf (page: Page, record: string): Listener {
+  return {
+    async until (data) {
+      await until(async () => await page.evaluate<string | undefined>(`${record}.events.at(-1)?.data`) === data)
+      return page.evaluate<Got>(record)
+    }
+  }
+}
+
+function html (event: string, text: string): string {
+  return `<li\n  data-event="${event}"\n>${text.replaceAll('&', '&amp;').replaceAll('<', '&lt;')}</li>\n`
+}
+
+/** Answers the next request for the stream as a proxy does whose server is away. */
+function refuser (app: FastifyInstance): () => void {
+  let refuses = false
+  app.addHook('onRequest', async (request, reply) => {
+    if (!refuses || !request.url.startsWith('/stream')) return
+    refuses = false
+    return reply.code(503).send()
+  })
+  return () => { refuses = true }
+}
+
+t.test('clients in a browser', { skip: withoutBrowser }, async t => {
+  const visitors = await Visitors.come(t)
+  const visitor = await visitors.visitor()
+  const come = async (t: Test, url: string): Promise<Page> => {
+    const page = await open(visitor, url)
+    t.teardown(() => page.close())
+    return page
+  }
+  const bundle = await build({ stdin: { contents: FETCH, resolveDir: root }, bundle: true, write: false })
+  const fetchEventSource = bundle.outputFiles[0]!.text
+  const htmx = await Promise.all([import.meta.resolve('htmx.org/dist/htmx.js'), import.meta.resolve('htmx-ext-sse/sse.js')].map(url => readFile(new URL(url), 'utf8')))
+
+  await t.test('the browser\'s own EventSource comes back by itself', async t => {
+    const resumptions = await comesBack(t, {
+      routes: app => servePage(app, [RECORD + NATIVE]),
+      start: async (t, origin) => listenerOf(await come(t, origin), 'record')
+    })
+    t.ok(resumptions.every(({ header }) => header))
+  })
+
+  await t.test('the browser\'s own EventSource comes back by itself when its stream is compressed', async t => {
+    const encodings: unknown[] = []
+    const resumptions = await comesBack(t, {
+      options: { compress: true },
+      routes (app) {
+        servePage(app, [RECORD + NATIVE])
+        app.addHook('onSend', async (request, reply) => { if (request.url === '/stream') encodings.push(reply.getHeader('content-encoding')) })
+      },
+      start: async (t, origin) => listenerOf(await come(t, origin), 'record')
+    })
+    t.ok(resumptions.every(({ header }) => header))
+    t.same(encodings, Array.from({ length: 1 + resumptions.length }, () => 'gzip'))
+  })
+
+  await t.test('the browser\'s own EventSource shows each event of a compressed stream before the next one is sent', async t => {
+    const app = await buildApp(t, { compress: true }, { forceCloseConnections: true })
+    app.get('/stream', (_request, reply) => {
+      reply.sse('room')
+      t.equal(reply.getHeader('content-encoding'), 'gzip')
+    })
+    servePage(app, [RECORD + NATIVE])
+    const connected = nextClient(app)
+    const listener = listenerOf(await come(t, `http://127.0.0.1:${await listen(app)}`), 'record')
+    await connected
+    for (let n = 0; n < 20; n++) {
+      const data = `${n} ${['short', 'long enough '.repeat(100), 'long '.repeat(30_000)][n % 3]}`
+      await app.sse.toChannel('room', 'message', data, { raw: true, compress: n % 5 !== 4 })
+      const { events } = await listener.until(data)
+      t.equal(events.length, n + 1)
+    }
+  })
+
+  await t.test('the package @microsoft/fetch-event-source comes back, when its page is seen again as well', async t => {
+    const resumptions = await comesBack(t, {
+      routes: app => servePage(app, [fetchEventSource]),
+      // Line breaks at the beginning of data are lost in it.
+      reads: text => text.replace(/^\n+/, ''),
+      async start (t, origin) {
+        const page = await come(t, origin)
+        return {
+          ...listenerOf(page, 'record'),
+          losses: [{ title: 'its page is hidden', reason: 'client', lose: () => page.evaluate(`(${TURN_HIDDEN})(true)`) }],
+          comeBack: () => page.evaluate(`document.hidden && (${TURN_HIDDEN})(false)`)
+        }
+      }
+    })
+    t.ok(resumptions.every(({ header }) => header))
+  })
+
+  await t.test('the package @microsoft/fetch-event-source with openWhenHidden stays while its page is hidden', async t => {
+    const app = await buildApp(t, {}, { forceCloseConnections: true })
+    app.get('/stream', (_request, reply) => { reply.sse('room') })
+    servePage(app, [fetchEventSource])
+    const page = await come(t, `http://127.0.0.1:${await listen(app)}/#hidden`)
+    const listener = listenerOf(page, 'record')
+    await app.sse.toChannel('room', 'message', 1)
+    await listener.until('1')
+    await page.evaluate(`(${TURN_HIDDEN})(true)`)
+    await app.sse.toChannel('room', 'message', 2)
+    t.strictSame((await listener.until('2')).recovered, [false])
+  })
+
+  const htmxKind: Omit<Kind, 'routes'> = {
+    dress: html,
+    start: async (t, origin) => listenerOf(await come(t, origin), HTMX_RECORD)
+  }
+
+  await t.test('the sse extension of htmx comes back by itself', async t => {
+    const resumptions = await comesBack(t, { ...htmxKind, routes: app => servePage(app, htmx, HTMX_PAGE) })
+    t.ok(resumptions.every(({ header }) => header))
+  })
+
+  await t.test('the sse extension of htmx comes back even where it was refused, if it is given the last id', async t => {
+    let refuse = (): void => {}
+    const resumptions = await comesBack(t, {
+      dress: html,
+      routes (app) {
+        refuse = refuser(app)
+        servePage(app, [...htmx, HTMX_RESUMES], HTMX_PAGE)
+      },
+      start: async (t, origin) => ({
+        ...listenerOf(await come(t, origin), HTMX_RECORD),
+        losses: [{
+          title: 'it is refused when it comes back',
+          reason: 'client',
+          lose ({ socket }) {
+            refuse()
+            socket.destroy()
+          }
+        }]
+      })
+    })
+    t.match(resumptions[0], { header: undefined, query: /^\?lastEventId=./ })
+    t.ok(resumptions.slice(1).every(({ header }) => header), 'the header, which is newer, goes before the query')
+  })
+
+  await t.test('the sse extension of htmx forgets the last id where it was refused, and gets again what is kept', async t => {
+    const app = await buildApp(t, { retry: 10 }, { forceCloseConnections: true })
+    const refuse = refuser(app)
+    const lastEventIds: Array<string | null> = []
+    app.get('/stream', (_request, reply) => { lastEventIds.push(reply.sse('room').lastEventId) })
+    servePage(app, htmx, HTMX_PAGE)
+    const publish = async (text: string): Promise<unknown> => app.sse.toChannel('room', 'message', html('message', text), { raw: true })
+    const connected = nextClient(app)
+    const page = await come(t, `http://127.0.0.1:${await listen(app)}`)
+    const client = await connected
+    await publish('before')
+    await shows(page, '#latest', 'before')
+    const gone = nextDisconnect(app)
+    refuse()
+    client.close()
+    await gone
+    await publish('missed')
+    await shows(page, '#latest', 'missed')
+    const { events, recovered } = await page.evaluate<Got>(HTMX_RECORD)
+    t.strictSame(lastEventIds, [null, null], 'the last id is gone')
+    t.strictSame(recovered, [false, false])
+    t.strictSame(events.map(({ data }) => data), ['before', 'before', 'missed'], 'a list has something twice; what is replaced is up to date')
+  })
+})

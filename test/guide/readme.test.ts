@@ -1,0 +1,521 @@
+// Every code block of the README runs, or is compiled. The Chinese edition has the same ones: `readme-editions.test.ts`.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { access, readFile } from 'node:fs/promises'
+import autoload from '@fastify/autoload'
+import { build } from 'esbuild'
+import { EventSource } from 'eventsource'
+import Fastify from 'fastify'
+import t, { type Test } from 'tap'
+import ts from 'typescript'
+import { compileScript, parse } from 'vue/compiler-sfc'
+import { buildApp, listen } from '../support/app.js'
+import { appFolder } from '../support/app-folder.js'
+import { until as waitFor, Visitors, withoutBrowser } from '../support/browser.js'
+import { without } from '../support/programs.js'
+import { readEdition, type Block } from '../support/readme.js'
+import { RedisServer, withoutRedis } from '../support/redis-server.js'
+import { root } from '../support/root.js'
+import { startServer } from '../support/server-process.js'
+import { ended, spawnProgram, type Program } from '../support/spawn-program.js'
+
+const blocks = readEdition('README.md').flatMap(section => section.blocks)
+const used = new Set<Block>()
+
+/** The one block that holds a text. */
+function blockWith (part: string): string {
+  const found = blocks.filter(({ code }) => code.includes(part))
+  if (found.length !== 1) throw new Error(`${found.length} code blocks hold ${part}`)
+  used.add(found[0]!)
+  return found[0]!.code
+}
+
+/** As a project's compiler is set, one of Nest's included. */
+const compilerOptions = { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext, experimentalDecorators: true, emitDecoratorMetadata: true }
+
+/** Writes a program where the package's name resolves; it goes when the test ends. */
+async function program (t: Test, code: string): Promise<string> {
+  const folder = await appFolder(t, { 'program.mjs': ts.transpileModule(code, { compilerOptions }).outputText })
+  return `${folder}/program.mjs`
+}
+
+/** Runs a program to its end and gives what it prints. */
+async function run (t: Test, code: string, env: Record<string, string> = {}): Promise<string> {
+  const { code: exitCode, stdout, stderr } = await ended(spawnProgram(t, await program(t, code), { env }))
+  t.equal(exitCode, 0, stderr)
+  return stdout
+}
+
+/** Opens a stream, which the test's end closes, and waits until it is open. */
+async function opened (t: Test, url: string, headers: Record<string, string> = {}): Promise<EventSource> {
+  const source = new EventSource(url, { fetch: (url, init) => fetch(url, { ...init, headers: { ...init.headers, ...headers } }) })
+  t.teardown(() => source.close())
+  await next(source, 'sse:open')
+  return source
+}
+
+/** The next event of this name. */
+async function next (source: EventSource, event: string): Promise<MessageEvent> {
+  return await new Promise(resolve => source.addEventListener(event, resolve, { once: true }))
+}
+
+async function post (url: string, body: object, headers: Record<string, string> = {}): Promise<Response> {
+  return await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(body) })
+}
+
+const BARE = `
+import Fastify from 'fastify'
+import sse from 'fastify-sse-hub'
+const app = Fastify()
+`
+const APP = `${BARE}
+await app.register(sse)
+`
+/** For programs that open streams and read what comes. */
+const STREAMS = `
+import { get } from 'node:http'
+const open = async (url, headers = {}) => {
+  if (!app.server.listening) await app.listen({ port: 0, host: '127.0.0.1' })
+  return await new Promise(resolve => get(app.listeningOrigin + url, { headers, agent: false }, resolve))
+}
+const read = async (stream, end) => {
+  let text = ''
+  for await (const part of stream.setEncoding('utf8').iterator({ destroyOnReturn: false })) if ((text += part).includes(end)) return text
+}
+`
+
+t.test('the tests that README.md and SECURITY.md name are there', async t => {
+  const named = new Set([...(await readFile(`${root}README.md`, 'utf8') + await readFile(`${root}SECURITY.md`, 'utf8')).matchAll(/test\/[\w/-]+\.test\.ts/g)].map(([path]) => path))
+  t.ok(named.size > 20)
+  for (const path of named) await t.resolves(access(`${root}${path}`), path)
+})
+
+t.test('the quick start runs as it stands there', async t => {
+  const { address } = await startServer(t, await program(t, blockWith('// server.mjs')))
+  const source = await opened(t, `${address}/chat/lobby`)
+  const message = next(source, 'message')
+  const body = { user: 'alice', text: 'hi' }
+  const response = await post(`${address}/chat/lobby`, body)
+  const { data, lastEventId } = await message
+  t.same(await response.json(), { id: lastEventId, recipients: 1 })
+  t.same(JSON.parse(data), body)
+})
+
+const CURL = blockWith('curl -N')
+
+t.test('the quick start answers to curl', { skip: without('curl') }, async t => {
+  const { address } = await startServer(t, await program(t, blockWith('// server.mjs')))
+  const [listen, say] = CURL.replaceAll('http://localhost:3000', address).trimEnd().split('\n') as [string, string]
+  const run = (command: string): Program => {
+    const [file, ...args] = [...command.matchAll(/'([^']*)'|([^\s&]+)/g)].map(([, quoted, bare]) => quoted ?? bare!)
+    const child = spawn(file!, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: 60_000 })
+    t.teardown(() => child.kill('SIGKILL'))
+    child.stdout.setEncoding('utf8')
+    return child
+  }
+  const listener = run(listen)
+  let heard = ''
+  listener.stdout.on('data', text => { heard += text })
+  await waitFor(() => heard.includes('sse:open'))
+  const { code, stdout } = await ended(run(say))
+  t.equal(code, 0)
+  t.match(JSON.parse(stdout), { recipients: 1 })
+  await waitFor(() => heard.includes('event: message\ndata: {"user":"alice","text":"hi"}\n'))
+})
+
+t.test('what is installed and run by npm is there', async t => {
+  const { name, dependencies, devDependencies, scripts } = JSON.parse(await readFile(`${root}package.json`, 'utf8'))
+  const commands = blocks.filter(({ language, code }) => language === 'sh' && code.startsWith('npm '))
+  for (const block of commands) {
+    used.add(block)
+    for (const [, installed] of block.code.matchAll(/npm install (\S+)/g)) t.ok(installed === name || installed! in { ...dependencies, ...devDependencies }, installed!)
+    for (const [, script] of block.code.matchAll(/&& npm (?:run )?(\S+)/g)) t.ok(script! in scripts, script!)
+  }
+  t.equal(commands.length, 4)
+})
+
+t.test('the routes with channels open streams in them', async t => {
+  t.equal(await run(t, `${APP}${STREAMS}
+${blockWith("client.join('sports')")}
+for (const url of ['/events', '/rooms/1', '/feed', '/alerts', '/choice']) {
+  const stream = await open(url)
+  console.log(url, app.sse.channels().map(({ name }) => name).join())
+  stream.destroy()
+  await new Promise(resolve => app.sse.once('disconnect', resolve))
+}
+await app.close()`), '/events \n/rooms/1 room-1\n/feed news,alerts,updates\n/alerts alerts\n/choice sports\n')
+})
+
+t.test('the four publishing calls of the README run', async t => {
+  const output = await run(t, `${APP}
+const clientId = 'someone'
+${blockWith('await app.sse.toChannels(')}
+console.log(app.sse.stats().published)
+await app.close()`)
+  t.equal(output, '4\n')
+})
+
+t.test('the chat room runs: who comes, who goes, who is there, what is said', async t => {
+  const { address } = await startServer(t, await program(t, blockWith('// chat.mjs')))
+  const room = `${address}/chat/lobby`
+  t.equal((await fetch(`${room}/stream`)).status, 400)
+  const alice = await opened(t, `${room}/stream?user=alice`)
+  const came = next(alice, 'user-join')
+  const bob = await opened(t, `${room}/stream?user=bob`)
+  t.equal((await came).data, '{"user":"bob"}')
+  t.same(await (await fetch(`${room}/users`)).json(), { users: ['alice', 'bob'] })
+  const heard = next(bob, 'message')
+  t.equal((await post(`${room}/message`, { user: 'alice', text: 'hi' })).status, 201)
+  t.match(JSON.parse((await heard).data), { user: 'alice', text: 'hi', time: Number })
+  // A tab more, and one less, is neither coming nor going.
+  const announced: string[] = []
+  for (const event of ['user-join', 'user-leave']) alice.addEventListener(event, () => announced.push(event))
+  const tab = await opened(t, `${room}/stream?user=bob`)
+  tab.close()
+  const left = next(alice, 'user-leave')
+  bob.close()
+  t.equal((await left).data, '{"user":"bob"}')
+  t.same(announced, ['user-leave'])
+  const late = new EventSource(`${room}/stream?user=carol`)
+  t.teardown(() => late.close())
+  t.match((await next(late, 'message')).data, '"text":"hi"')
+})
+
+t.test('the dashboard sends its figures', async t => {
+  const { address } = await startServer(t, await program(t, blockWith('// dashboard.mjs')))
+  const source = await opened(t, `${address}/dashboard/stream`)
+  t.match(JSON.parse((await next(source, 'metrics')).data), {
+    time: Number, cpu: { load: Number, cores: Number }, memory: { used: Number, available: Number }, requests: { total: 0 }, streams: 1
+  })
+})
+
+t.test('the progress of a task is followed from its beginning, and its end is there for who comes late', async t => {
+  const { address } = await startServer(t, await program(t, blockWith('// progress.mjs')))
+  const { id } = await (await post(`${address}/tasks`, {})).json() as { id: string }
+  const source = new EventSource(`${address}/tasks/${id}/progress`)
+  t.teardown(() => source.close())
+  t.match(JSON.parse((await next(source, 'progress')).data), { percent: Number })
+  t.equal((await next(source, 'complete')).data, '{"result":"done"}')
+  const late = new EventSource(`${address}/tasks/${id}/progress`)
+  t.teardown(() => late.close())
+  t.equal((await next(late, 'complete')).data, '{"result":"done"}')
+})
+
+t.test('the streamed answer of the README runs', async t => {
+  const output = await run(t, `${APP}
+${blockWith('async function * tokens')}
+const response = await app.inject({ method: 'POST', url: '/answer', payload: { question: 'why not' } })
+console.log(response.body)
+await app.close()`)
+  t.same([...output.matchAll(/event: token\ndata: (.*)\n/g)].map(match => match[1]), ['"You"', '"asked:"', '"why"', '"not"'])
+})
+
+t.test('metadata tells who is there', async t => {
+  t.equal(await run(t, `${APP}${STREAMS}
+${blockWith("app.post('/admins'")}
+const alice = await open('/office?user=alice')
+const bob = await open('/office?user=bob')
+const told = read(alice, 'for admins')
+const { office, ...counts } = (await app.inject({ method: 'POST', url: '/admins' })).json()
+console.log(JSON.stringify(counts), office.map(({ metadata }) => metadata.user).join())
+await told
+bob.destroy()
+await new Promise(resolve => app.sse.once('leave', resolve))
+await app.close()`), `alice came to office
+bob came to office
+{"streams":2,"rooms":[{"name":"office","count":2}]} alice,bob
+bob left office
+alice left office
+`)
+})
+
+t.test('history is as each route wants it', async t => {
+  t.equal(await run(t, `${BARE}${STREAMS}
+${blockWith('historyMaxAge: 3_600_000 })\n\napp.get')}
+await app.sse.toChannel('alerts', 'alert', 'kept')
+const id = (await app.sse.toChannel('ticker', 'tick', 'kept')).id
+for (const url of ['/news', '/alerts', '/ticker', '/alerts?lastEventId=' + id]) {
+  const stream = await open(url)
+  await app.sse.send('live', null, { transient: true })
+  console.log(url.replace(id, 'ID'), [...(await read(stream, 'live')).matchAll(/event: ([a-z]+)\\n/g)].map(([, name]) => name).join())
+}
+await app.close()`), '/news headline,live\n/alerts live\n/ticker live\n/alerts?lastEventId=ID live\n')
+})
+
+t.test('the state channels of the README run', async t => {
+  t.equal(await run(t, `${APP}
+${blockWith("{ key: 'ACME', remove: true }")}
+console.log(key, JSON.stringify(data), id.endsWith('-2'), await app.sse.state('prices', 'price'))
+await app.close()`), 'ACME {"symbol":"ACME","price":102} true []\n')
+  t.equal(await run(t, `${blockWith('keyed(Price')}
+console.log((await app.sse.state('prices', 'price')).map(({ key }) => key))
+await app.close()`), "[ 'ACME' ]\n")
+})
+
+t.test('heartbeats are events where they are wanted', async t => {
+  t.match(await run(t, `${BARE}${STREAMS}
+${blockWith("heartbeatEvent: 'heartbeat' })").replace('15_000', '20')}
+app.get('/', (request, reply) => { reply.sse() })
+console.log(await read(await open('/'), 'event: heartbeat'))
+await app.close()`), 'event: heartbeat\ndata: {}\n')
+})
+
+t.test('the authenticated stream is for whom it is for, until the sign-out', async t => {
+  const { address } = await startServer(t, await program(t, blockWith('// notifications.mjs')), { JWT_SECRET: 'secret' })
+  t.equal((await fetch(`${address}/notifications`)).status, 401)
+  const signIn = async (name: string): Promise<{ cookie: string }> => {
+    const { headers } = await post(`${address}/session`, { name })
+    return { cookie: headers.get('set-cookie')!.split(';')[0]! }
+  }
+  const alice = await signIn('alice')
+  const source = await opened(t, `${address}/notifications`, alice)
+  const notification = next(source, 'notification')
+  await post(`${address}/notifications/alice`, { message: 'hi' }, await signIn('bob'))
+  t.same(JSON.parse((await notification).data), { type: 'info', from: 'bob', message: 'hi' })
+  const lost = once(source, 'error')
+  t.equal((await fetch(`${address}/session`, { method: 'DELETE', headers: alice })).status, 204)
+  await lost
+})
+
+t.test('a stream has the headers of CORS and the cookies', async t => {
+  t.equal(await run(t, `${APP}${STREAMS}
+${blockWith('credentials: true })\nawait app.register(cookie)')}
+const { headers } = await open('/events', { origin: 'https://app.example' })
+console.log(headers['access-control-allow-origin'], headers['access-control-allow-credentials'], headers['set-cookie'].join(), headers['x-instance'], headers['content-type'])
+await app.close()`), 'https://app.example true visited=yes; SameSite=Lax a text/event-stream\n')
+})
+
+t.test('errors on the server are answered, logged or thrown', async t => {
+  t.equal(await run(t, `${BARE}${STREAMS}
+await app.register(sse, { maxClients: 1 })
+let prepare = async () => { throw new Error('no such year') }
+${blockWith("error.code === 'SSE_ERR_TOO_MANY_CLIENTS'")}
+console.log((await app.inject('/report')).body.includes('sse:open'))
+prepare = async () => {}
+await open('/report')
+const refused = await app.inject('/report')
+console.log(refused.statusCode, refused.json().message)
+await app.close()`), 'SSE_ERR_INVALID_DATA\ntrue\n503 All seats are taken\n')
+})
+
+t.test('the limits are taken', async t => {
+  t.equal(await run(t, `${BARE}${STREAMS}
+${blockWith('maxClientsPerKey: 20,').replace('maxClientsPerKey: 20', 'maxClientsPerKey: 1')}
+app.get('/', (request, reply) => { reply.sse() })
+await open('/')
+console.log((await app.inject('/')).json().code)
+await app.close()`), 'SSE_ERR_TOO_MANY_CLIENTS_PER_KEY\n')
+})
+
+t.test('what was made for a client ends with it', async t => {
+  t.match(await run(t, `${APP}${STREAMS}
+${blockWith("client.signal.addEventListener('abort'")}
+const stream = await open('/clock')
+console.log(await read(stream, 'event: tick'))
+stream.destroy()
+await new Promise(resolve => app.sse.once('disconnect', resolve))
+await app.close()`), /"time":\d+[^]*\S+ is gone: client\n$/)
+})
+
+t.test('a signal shuts the server down', async t => {
+  t.equal(await run(t, `${APP}${STREAMS}
+${blockWith('process.once(signal, () => app.close())')}
+app.get('/', (request, reply) => { reply.sse() })
+app.sse.on('disconnect', (_client, reason) => console.log(reason))
+await open('/')
+process.kill(process.pid, 'SIGTERM')`), 'shutdown\n')
+})
+
+t.test('streams are compressed where they are to be', async t => {
+  t.equal(await run(t, `${BARE}${STREAMS}
+${blockWith('compress: { threshold: 256')}
+for (const url of ['/news', '/account']) console.log(url, (await open(url, { 'accept-encoding': 'gzip' })).headers['content-encoding'])
+await app.close()`), '/news gzip\n/account undefined\n')
+})
+
+t.test('the typed events of the README run', async t => {
+  t.equal(await run(t, `${blockWith('interface SSERegister')}
+console.log(app.sse.stats().published)
+await app.close()`), '1\n')
+})
+
+t.test('the described routes of the README run, and their document shows both', async t => {
+  const output = await run(t, blockWith('sseResponse('))
+  t.same([...output.matchAll(/^ {2}(\/\S+):$/gm)].map(match => match[1]), ['/events', '/jobs/{id}'])
+  t.equal(output.match(/text\/event-stream:/g)!.length, 2)
+  t.same([...output.matchAll(/- title: (\S+)$/gm)].map(match => match[1]), ['notification', 'progress', 'sse:open', 'sse:gap', 'progress', 'sse:open', 'sse:gap'])
+})
+
+const PAGES = {
+  'the quick start': blockWith("new EventSource('/chat/lobby')"),
+  'an EventSource': blockWith("window.addEventListener('pagehide'"),
+  'connect()': blockWith('// typed and parsed'),
+  'connect() with all that it can': blockWith('maxWait: 30_000')
+}
+
+t.test('the code for pages runs in a browser', { skip: withoutBrowser }, async t => {
+  const app = await buildApp(t, { heartbeatInterval: 100, heartbeatEvent: 'heartbeat' })
+  app.get('/*', (_request, reply) => { reply.sse() })
+  app.get('/page', async (_request, reply) => reply.type('text/html').send(''))
+  app.get('/busy', async (_request, reply) => reply.code(503).send())
+  const address = `http://127.0.0.1:${await listen(app)}`
+  const visitors = await Visitors.come(t)
+  const shown = async (code: string, until: string): Promise<string[]> => {
+    const { outputFiles } = await build({
+      stdin: { contents: code, loader: 'ts', resolveDir: root },
+      absWorkingDir: root,
+      bundle: true,
+      format: 'iife',
+      write: false
+    })
+    const page = await visitors.page()
+    await page.addInitScript('lines = []; console.log = (...values) => lines.push(values.map(value => JSON.stringify(value)).join(" "))')
+    await page.goto(`${address}/page`)
+    await page.addScriptTag({ content: outputFiles[0]!.text })
+    const published = setInterval(() => {
+      app.sse.send('message', { text: 'hi' }, { transient: true })
+      app.sse.send('notification', { type: 'info', message: 'hi' }, { transient: true })
+    }, 50)
+    let lines: string[] = []
+    try {
+      await waitFor(async () => {
+        lines = await page.evaluate<string[]>('lines')
+        return lines.includes(until)
+      })
+    } finally {
+      clearInterval(published)
+    }
+    await page.context().close()
+    return lines
+  }
+  const fresh = '"a first visit, or something is missing: load the state"'
+  t.equal((await shown(PAGES['the quick start'], '{"text":"hi"}'))[0], fresh)
+  t.equal((await shown(PAGES['an EventSource'], '"hi"'))[0], '"hi"')
+  await shown(PAGES['an EventSource'].replace("'/events'", "'/busy'"), '"refused: it does not come back by itself"')
+  t.same((await shown(PAGES['connect()'], '"info" "hi"')).slice(0, 3), ['"connecting"', '"open"', fresh])
+  t.same((await shown(PAGES['connect() with all that it can'], '{"text":"hi"}')).slice(0, 3), ['"connecting" ""', '"open" ""', '"load the state"'])
+})
+
+t.test('the client code for pages compiles, with the types of the schemas, in React and in Vue too', async t => {
+  const component = parse(blockWith('<script setup>'), { filename: 'Notifications.vue' })
+  t.same(component.errors, [])
+  const folder = await appFolder(t, {
+    'page.ts': PAGES['connect()'],
+    'react.tsx': blockWith('setNotifications([])'),
+    'use-notifications.ts': blockWith('notifications.value = []'),
+    // What is made of a component is no TypeScript.
+    'component.ts': `// @ts-nocheck\n${compileScript(component.descriptor, { id: 'notifications', inlineTemplate: true }).content}`,
+    'events.ts': blockWith('interface SSERegister').replace('const events', 'export const events'),
+    'tsconfig.json': JSON.stringify({
+      extends: '../tsconfig.json',
+      compilerOptions: { noUnusedLocals: false },
+      files: ['page.ts', 'react.tsx', 'use-notifications.ts', 'component.ts'],
+      include: []
+    })
+  })
+  const { stdout, code } = await ended(spawnProgram(t, `${root}node_modules/typescript/bin/tsc`, { args: ['-p', folder] }))
+  t.equal(code, 0, stdout)
+})
+
+t.test('the client code for Node of the README runs, with its header', async t => {
+  t.equal(await run(t, `${APP}
+app.get('/stream', (request, reply) => {
+  console.log(request.headers.authorization)
+  reply.sse()
+})
+process.env.STREAM = await app.listen({ port: 0, host: '127.0.0.1' }) + '/stream'
+app.sse.on('connect', () => app.sse.send('message', 'hi'))
+app.sse.on('disconnect', () => process.exit())
+${blockWith('class AuthorizedEventSource').replace('console.log(data)', '{ console.log(data); stream.close() }')}`,
+  { TOKEN: 'secret' }), 'Bearer secret\nhi\n')
+})
+
+t.test('the autoloaded plugin of the README is loaded', async t => {
+  const folder = await appFolder(t, { 'plugins/sse.mjs': blockWith('// plugins/sse.mjs') })
+  const app = Fastify()
+  await app.register(autoload, { dir: `${folder}/plugins` })
+  t.ok(app.hasPlugin('fastify-sse-hub'))
+  await app.close()
+})
+
+t.test('the Nest application of the README runs', async t => {
+  const { address } = await startServer(t, await program(t, `${blockWith('// main.ts')}\nconsole.log(await app.getUrl())\n`))
+  const source = new EventSource(`${address}/chat/lobby`)
+  t.teardown(() => source.close())
+  await new Promise(resolve => source.addEventListener('sse:open', resolve, { once: true }))
+  const message = new Promise<MessageEvent>(resolve => source.addEventListener('message', resolve, { once: true }))
+  const response = await fetch(`${address}/chat/lobby`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"text":"hi"}' })
+  const { data, lastEventId } = await message
+  t.same(await response.json(), { id: lastEventId, recipients: 1 })
+  t.equal(data, '{"text":"hi"}')
+})
+
+t.test('the metrics of the README are scraped', async t => {
+  const output = await run(t, `${blockWith('new Registry()')}
+await app.sse.send('message', 'hi')
+console.log((await app.inject('/metrics')).body)
+await app.close()`)
+  t.match(output, '# TYPE sse_published_total counter\nsse_published_total 1\n')
+})
+
+t.test('the diagnostics of the README are told', async t => {
+  t.equal(await run(t, `${APP}
+${blockWith("subscribe('fastify-sse-hub.publish'")}
+await app.sse.toChannel('lobby', 'message', 'hi')
+await app.close()`), "message [ 'lobby' ] 0\n")
+})
+
+const REDIS = { app: blockWith('redisBroker({ client'), rights: blockWith('ACL SETUSER') }
+
+t.test('the broker over Redis of the README runs, with the rights that stand there', { skip: withoutRedis }, async t => {
+  const redis = await RedisServer.start(t)
+  const rights = /^ACL SETUSER sse on >secret (.*)$/m.exec(REDIS.rights)![1]!.split(' ')
+  await redis.connect(t).call('ACL', 'SETUSER', 'sse', 'on', '>secret', ...rights)
+  const output = await run(t, `${REDIS.app}
+app.sse.on('join', (_who, channel) => console.log('join', channel))
+app.get('/', (_request, reply) => { reply.sse('room') })
+app.inject({ url: '/', payloadAsStream: true })
+console.log((await app.sse.toChannel('room', 'message', 'hi', { idempotencyKey: 'k' })).recipients)
+console.log(await app.sse.presence('room').then(present => present.length), app.sse.stats().broker.state)
+await app.close()
+`, { REDIS_URL: `redis://sse:secret@127.0.0.1:${redis.port}` })
+  t.match(output, /^join room\n1\n1 ready\n/)
+})
+
+t.test('binary data arrives as it was', async t => {
+  t.equal(await run(t, `${APP}
+import { EventSource } from 'eventsource'
+app.get('/events', (request, reply) => { reply.sse() })
+const source = new EventSource(await app.listen({ port: 0, host: '127.0.0.1' }) + '/events')
+${blockWith('atob(bytes)')}
+await new Promise(resolve => source.addEventListener('sse:open', resolve, { once: true }))
+${blockWith("Buffer.from('89504e47', 'hex')")}
+source.addEventListener('thumbnail', () => process.exit())`), 'cat.png Uint8Array(4) [ 137, 80, 78, 71 ]\n')
+})
+
+t.test('a route that streams is tested as it stands there', async t => {
+  t.match(await run(t, `${APP}
+app.get('/events', (request, reply) => { reply.sse() })
+${blockWith('payloadAsStream: true')}`), /^text\/event-stream\n[^]*event: message\ndata: "hi"\n/)
+})
+
+t.test('a stream looks as it does on the wire', async t => {
+  const app = await buildApp(t, { heartbeatInterval: 50 })
+  app.get('/', (_request, reply) => { reply.sse('lobby') })
+  await app.sse.toChannel('elsewhere', 'message', 'before')
+  const stream = (await app.inject({ url: '/', payloadAsStream: true })).stream()
+  const opaque = (text: string): string => text.replaceAll(/"clientId":"[\w-]{22}"/g, 'CLIENT').replaceAll(/^id: [\w-]+-\d+$/gm, 'ID')
+  const block = opaque(blockWith('retry: 3000\nevent: sse:open'))
+  await app.sse.toChannel('lobby', 'message', { user: 'alice', text: 'hi' })
+  let text = ''
+  stream.on('data', part => { text += part })
+  const parts = (text: string): string[] => opaque(text).trimEnd().split('\n\n')
+  const [greeting, message, heartbeat] = parts(block)
+  // A heartbeat may come before as well.
+  await waitFor(() => text.includes('alice') && parts(text).at(-1) === heartbeat)
+  t.same(parts(text).filter(part => !part.startsWith(':')).slice(0, 2), [greeting, message])
+})
+
+t.test('every code block of the README is in one of these tests', async t => {
+  t.same(blocks.filter(block => !used.has(block)).map(({ code }) => code), [])
+})

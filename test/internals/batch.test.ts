@@ -1,0 +1,181 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import type { FastifyInstance } from 'fastify'
+import t from 'tap'
+import { Batches, Frame, type Batch } from '../../lib/wire/batch.js'
+import { Plain } from '../../lib/wire/encoding.js'
+import type { Hub } from '../../lib/hub/hub.js'
+import { Chunk, MAX_WRITE } from '../../lib/wire/chunk.js'
+import { buildApp, nextClient } from '../support/app.js'
+import { dechunk, RawClient } from '../support/raw-client.js'
+import { opener } from '../support/open.js'
+import { Random } from '../support/random.js'
+
+function frame (text: string): Frame {
+  return new Frame(text, Buffer.byteLength(text))
+}
+
+t.test('clients with the same waiting events hold the same list, however they came to it', async t => {
+  const batches = new Batches()
+  const { empty } = new Plain()
+  let one = empty
+  let other = empty
+  for (const text of ['a', 'b', 'c']) {
+    const event = frame(text)
+    // Within one publish, each client is handed the event by another channel.
+    one = batches.add(one, event)
+    other = batches.add(other, event)
+    batches.forgetMemos()
+    t.equal(one, other)
+  }
+  t.equal(one.count, 3)
+  t.equal(one.size, 3)
+  const alone = batches.add(empty, frame('d'))
+  t.not(alone, one)
+  t.equal(one.chunk(), other.chunk())
+})
+
+t.test('a list is not changed by what is added behind it', async t => {
+  const batches = new Batches()
+  const { empty } = new Plain()
+  const first = batches.add(empty, frame('a'))
+  batches.forgetMemos()
+  const second = batches.add(first, frame('b'))
+  batches.forgetMemos()
+  t.equal(second.chunk().payload().toString(), 'ab')
+  t.equal(first.chunk().payload().toString(), 'a')
+  t.equal(empty.count, 0)
+})
+
+t.test('the memo of a publish ends with it', async t => {
+  const batches = new Batches()
+  const { empty } = new Plain()
+  const event = frame('a')
+  const before = batches.add(empty, event)
+  const behind = batches.add(before, frame('b'))
+  batches.forgetMemos()
+  t.equal(empty.next, null)
+  t.equal(before.next, null)
+  t.not(batches.add(empty, event), before)
+  t.not(batches.add(before, frame('b')), behind)
+})
+
+t.test('the bytes of a list are those of its events in order, joined once, however often they were joined on the way', async t => {
+  const random = new Random()
+  t.comment(`seed ${random.seed}`)
+  for (let run = 0; run < 200; run++) {
+    const batches = new Batches()
+    const { empty } = new Plain()
+    let list = empty
+    let expected = ''
+    for (let n = 1 + random.below(20); n > 0; n--) {
+      const text = random.pick(['a', 'ä', '€', '𝄞', 'data: x\n\n', 'x'.repeat(5000)]) + n
+      expected += text
+      list = batches.add(list, frame(text))
+      batches.forgetMemos()
+      if (random.chance(0.3)) list.chunk()
+    }
+    const chunk = list.chunk()
+    if (chunk.payload().toString() !== expected) t.fail('other bytes')
+    if (list.chunk() !== chunk) t.fail('joined twice')
+    if (list.size !== Buffer.byteLength(expected)) t.fail('another size')
+  }
+})
+
+t.test('a list takes events up to one write, or a single larger one', async t => {
+  const batches = new Batches()
+  const { empty } = new Plain()
+  const large = frame('x'.repeat(MAX_WRITE + 1))
+  t.ok(empty.admits(large))
+  const single = batches.add(empty, large)
+  batches.forgetMemos()
+  t.notOk(single.admits(frame('x')))
+  const some = batches.add(empty, frame('x'.repeat(1000)))
+  t.ok(some.admits(frame('x'.repeat(MAX_WRITE - 1000))))
+  t.notOk(some.admits(frame('x'.repeat(MAX_WRITE - 999))))
+})
+
+t.test('a chunk, its parts and their joins hold the same bytes, framed as RFC 9112 7.1 says', async t => {
+  const random = new Random()
+  t.comment(`seed ${random.seed}`)
+  for (let run = 0; run < 50; run++) {
+    const texts = Array.from({ length: 1 + random.below(5) }, () =>
+      random.pick(['', 'é', '日本']) + 'x'.repeat(random.pick([1, 15, 16, 255, 256, 4096, MAX_WRITE - 1, MAX_WRITE, MAX_WRITE + 1, 200_000])))
+    const bytes = Buffer.from(texts.join(''))
+    const chunks = texts.map(text => Chunk.fromText(text, Buffer.byteLength(text)))
+    const joined = Chunk.join(chunks, bytes.length)
+    if (joined.size !== bytes.length || !joined.payload().equals(bytes)) t.fail('the join holds other bytes')
+    if (!dechunk(joined.framed).body.equals(bytes)) t.fail('the frame of the join holds other bytes')
+    const pieces = joined.pieces()
+    if (pieces !== joined.pieces() && pieces.length > 1) t.fail('cut twice')
+    if (pieces.some(({ size }) => size === 0 || size > MAX_WRITE)) t.fail('a piece of the wrong size')
+    if (!Buffer.concat(pieces.map(piece => piece.payload())).equals(bytes)) t.fail('the pieces hold other bytes')
+    if (!dechunk(Buffer.concat(pieces.map(piece => piece.framed))).body.equals(bytes)) t.fail('the frames of the pieces hold other bytes')
+    if (!chunks[0]!.payload().equals(Buffer.from(texts[0]!))) t.fail('a part was changed')
+  }
+})
+
+t.test('a join of one chunk is that chunk', async t => {
+  const chunk = Chunk.fromText('x', 1)
+  t.equal(Chunk.join([chunk], 1), chunk)
+})
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
+
+/** Watches the lists that a hub makes; the function it returns tells how many of them are still held. */
+function watchLists (app: FastifyInstance): () => Promise<number> {
+  const { batches } = app.sse as unknown as Hub
+  const lists = new Set<WeakRef<Batch>>()
+  const add = batches.add.bind(batches)
+  batches.add = (batch, frame) => {
+    const list = add(batch, frame)
+    lists.add(new WeakRef(list))
+    return list
+  }
+  return async () => {
+    // A WeakRef holds its target until the end of the turn that made it or looked at it.
+    await new Promise(resolve => setImmediate(resolve))
+    collectGarbage()
+    return new Set(Array.from(lists, list => list.deref()).filter(list => list !== undefined)).size
+  }
+}
+
+t.test('an idle hub holds no list that was delivered', async t => {
+  const app = await buildApp(t, { historySize: 0 })
+  const open = await opener(t, app)
+  const held = watchLists(app)
+  const streams = [await open('a'), await open('b'), await open(['a', 'b'])]
+  for (let n = 0; n < 300; n++) {
+    app.sse.toChannel('a', 'message', n)
+    app.sse.toChannel('b', 'message', n)
+    if (n % 50 === 0) await app.sse.send('message', 'x'.repeat(70_000))
+  }
+  await app.sse.send('last', null)
+  await Promise.all(streams.map(({ raw }) => raw.until(() => raw.text.includes('event: last\ndata: null\n'))))
+  t.equal(await held(), 0)
+})
+
+t.test('a client for which one event waits holds that event alone', async t => {
+  const app = await buildApp(t, { historySize: 0 })
+  let finishHook = (): void => {}
+  app.addHook('onSend', (request, _reply, _payload, done) => {
+    if (request.url === '/late') finishHook = done
+    else done()
+  })
+  app.get('/late', (_request, reply) => { reply.sse('late') })
+  const open = await opener(t, app)
+  const held = watchLists(app)
+  const other = await open('other')
+  const connected = nextClient(app)
+  const late = new RawClient(Number(other.raw.socket.remotePort), { path: '/late' })
+  t.teardown(() => late.destroy())
+  await connected
+  await app.sse.toChannels(['late', 'other'], 'message', 'both')
+  for (let n = 0; n < 1000; n++) await app.sse.toChannel('other', 'message', n)
+  await other.raw.until(() => other.raw.text.includes('data: 999\n'))
+  t.equal(await held(), 1)
+  finishHook()
+  await late.untilEvents(2)
+  t.match(late.events[1], { data: '"both"' })
+})

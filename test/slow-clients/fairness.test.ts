@@ -1,0 +1,188 @@
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import t, { type Test } from 'tap'
+import type { FastifyInstance } from 'fastify'
+import { Scheduler, type Visited } from '../../lib/client/scheduler.js'
+import { buildApp, listen } from '../support/app.js'
+import { RawClient, requestText } from '../support/raw-client.js'
+
+const CLIENTS = 2000
+
+/** Connects clients that read and keep nothing: they only count for being many. */
+async function connectMany (t: Test, app: FastifyInstance, port: number): Promise<void> {
+  const sockets: Socket[] = []
+  t.teardown(() => { for (const socket of sockets) socket.destroy() })
+  const all = new Promise<void>(resolve => {
+    app.sse.on('connect', () => { if (app.sse.clientCount() === CLIENTS) resolve() })
+  })
+  for (let n = 0; n < CLIENTS; n++) {
+    const socket = connect(port, '127.0.0.1')
+    sockets.push(socket)
+    socket.on('error', () => {})
+    socket.write(requestText({ path: '/events' }))
+    socket.resume()
+    // A listen queue is shorter than that.
+    if (n % 100 === 99) await once(socket, 'connect')
+  }
+  await all
+}
+
+t.test('other requests are served while thousands of clients get broadcasts as fast as possible', async t => {
+  const app = await buildApp(t)
+  app.get('/events', (_request, reply) => { reply.sse() })
+  const deliveredAtPing: number[] = []
+  app.get('/ping', async () => {
+    deliveredAtPing.push(app.sse.stats().delivered)
+    return 'pong'
+  })
+  const port = await listen(app)
+  await connectMany(t, app, port)
+  const raw = new RawClient(port, { path: '/ping' })
+  t.teardown(() => raw.destroy())
+  await raw.until(() => raw.received.includes('pong'))
+  raw.socket.on('data', () => raw.socket.write(requestText({ path: '/ping' })))
+
+  // The ping comes in while a round of visits is under way.
+  const { delivered } = app.sse.stats()
+  deliveredAtPing.length = 0
+  const publishing: Array<Promise<unknown>> = []
+  for (let n = 0; n < 20; n++) publishing.push(app.sse.send('message', 'x'.repeat(1000)))
+  raw.socket.write(requestText({ path: '/ping' }))
+  await Promise.all(publishing)
+  while (app.sse.stats().delivered < delivered + 20 * CLIENTS) await new Promise(resolve => setImmediate(resolve))
+  const between = deliveredAtPing.filter(count => count > delivered && count < delivered + 20 * CLIENTS)
+  t.ok(between.length > 0, 'a ping is served when some clients have the events and others have not')
+
+  // And a loop that only awaits its publishes does not keep the event loop to itself.
+  deliveredAtPing.length = 0
+  let published = 0
+  while (deliveredAtPing.length < 3 && published < 1000) {
+    await app.sse.send('message', 'x'.repeat(1000))
+    published++
+  }
+  t.ok(deliveredAtPing.length >= 3, `${deliveredAtPing.length} pings are served during ${published} broadcasts`)
+  t.equal(app.sse.stats().slowDisconnects, 0)
+})
+
+/** Something that is visited, and notes it. */
+class Visitor implements Visited {
+  queued = false
+  readonly name: string
+  readonly #log: string[]
+  readonly #then: () => void
+
+  constructor (name: string, log: string[], then: () => void = () => {}) {
+    this.name = name
+    this.#log = log
+    this.#then = then
+  }
+
+  visit (): void {
+    this.#log.push(this.name)
+    this.#then()
+  }
+}
+
+t.test('one that is queued twice is visited once a round', async t => {
+  const scheduler = new Scheduler()
+  const log: string[] = []
+  const a = new Visitor('a', log)
+  const b = new Visitor('b', log)
+  for (const visited of [a, b, a, b, a]) scheduler.add(visited)
+  t.same(log, [], 'nobody is visited at once')
+  await scheduler.settled()
+  t.same(log, ['a', 'b'])
+  scheduler.add(a)
+  await scheduler.settled()
+  t.same(log, ['a', 'b', 'a'])
+})
+
+t.test('who is queued during a round waits for the next one', async t => {
+  const scheduler = new Scheduler()
+  const log: string[] = []
+  const rounds: number[] = []
+  const a: Visitor = new Visitor('a', log, () => {
+    if (rounds.push(scheduler.round) < 3) scheduler.add(a)
+  })
+  scheduler.add(a)
+  scheduler.add(new Visitor('b', log))
+  await scheduler.settled()
+  t.same(log, ['a', 'b'], 'settled() is about those in line when it was called')
+  await scheduler.settled()
+  await scheduler.settled()
+  t.same(log, ['a', 'b', 'a', 'a'])
+  t.same(rounds, [rounds[0]!, rounds[0]! + 1, rounds[0]! + 2])
+})
+
+t.test('settled() resolves after all in line were visited, even from within a visit, and with nobody in line', async t => {
+  const scheduler = new Scheduler()
+  const log: string[] = []
+  await scheduler.settled()
+  let inner: Promise<unknown> | undefined
+  scheduler.add(new Visitor('a', log, () => {
+    inner ??= scheduler.settled().then(() => log.push('settled'))
+    scheduler.add(b)
+  }))
+  const b = new Visitor('b', log)
+  const outer = scheduler.settled().then(() => log.push('first settled'))
+  await outer
+  await inner
+  t.same(log, ['a', 'first settled', 'b', 'settled'])
+})
+
+t.test('a round that takes long is cut into slices, with turns of the event loop in between', async t => {
+  const scheduler = new Scheduler()
+  const log: string[] = []
+  const busy = (): void => {
+    const end = performance.now() + 0.5
+    while (performance.now() < end);
+  }
+  for (let n = 0; n < 100; n++) scheduler.add(new Visitor('visit', log, busy))
+  const settled = scheduler.settled().then(() => 'settled')
+  let turns = 0
+  while (await Promise.race([settled, new Promise<string>(resolve => setImmediate(() => resolve('turn')))]) === 'turn') {
+    turns++
+    // Who comes meanwhile neither gets in nor is lost.
+    if (turns === 1) scheduler.add(new Visitor('late', log))
+  }
+  t.ok(turns > 3, `${turns} turns`)
+  t.same(log.slice(0, 100), Array.from({ length: 100 }, () => 'visit'))
+  await scheduler.settled()
+  t.same(log.slice(100), ['late'])
+})
+
+/**
+ * How many of many are visited in one turn, each visit taking a twentieth of a millisecond of a clock that only they move.
+ * @param before is called in the turn, and may move the clock by so many milliseconds
+ */
+async function visitsOfOneTurn (t: Test, before: (scheduler: Scheduler, pass: (milliseconds: number) => void) => void): Promise<number> {
+  let now = 1000
+  const pass = (milliseconds: number): void => { now += milliseconds }
+  t.intercept(performance, 'now', { value: () => now })
+  const scheduler = new Scheduler()
+  const log: string[] = []
+  const add = (): void => scheduler.add(new Visitor('visit', log, () => pass(0.05)))
+  add()
+  // A slice has just ended.
+  await scheduler.settled()
+  for (let n = 0; n < 200; n++) add()
+  before(scheduler, pass)
+  await new Promise(resolve => setImmediate(resolve))
+  return log.length - 1
+}
+
+t.test('a slice ends after 2 ms; where something was published in the turn before, it leaves room for the next turn', async t => {
+  t.equal(await visitsOfOneTurn(t, () => {}), 48, 'the clock is looked at every 8 visits')
+  t.equal(await visitsOfOneTurn(t, scheduler => scheduler.published()), 8)
+})
+
+t.test('a slice is as long as the turn\'s other work, up to its usual length', async t => {
+  t.equal(await visitsOfOneTurn(t, (scheduler, pass) => {
+    scheduler.published()
+    pass(1)
+  }), 24)
+  t.equal(await visitsOfOneTurn(t, (scheduler, pass) => {
+    scheduler.published()
+    pass(50)
+  }), 48)
+})

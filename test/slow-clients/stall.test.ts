@@ -1,0 +1,117 @@
+import { once } from 'node:events'
+import type { Socket } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+import t from 'tap'
+import { nextDisconnect, recordDisconnects } from '../support/disconnects.js'
+import { MemoryLog, WARN } from '../support/memory-log.js'
+import { unixHub } from '../support/unix-hub.js'
+
+const LARGE = 'x'.repeat(1_000_000)
+
+t.test('a client whose socket accepts nothing for stallTimeout is disconnected as stalled', async t => {
+  const log = new MemoryLog()
+  const { app, open } = await unixHub(t, { stallTimeout: 100, maxBufferedBytes: 8_000_000 }, { loggerInstance: log.logger })
+  const reading = await open()
+  const { reader, client } = await open({ paused: true })
+  const gone = nextDisconnect(app)
+  await app.sse.send('message', LARGE)
+  const { client: who, reason } = await gone
+  t.equal(who, client)
+  t.equal(reason, 'stalled')
+  t.match(app.sse.stats(), { clients: 1, slowDisconnects: 1 })
+  t.match(await log.line(({ level }) => level === WARN), { slowClients: 0, stalledClients: 1, droppedEvents: 0 })
+  reader.resume()
+  await reader.untilClosed()
+  t.same(reader.own, [], 'it has got no whole event')
+  await reading.reader.until(() => reading.reader.own.length > 0)
+  t.notOk(reading.client.closed)
+})
+
+t.test('a client whose socket holds only a little, and takes none of it for stallTimeout, is stalled as well', { timeout: 5000 }, async t => {
+  const { app, open } = await unixHub(t, { stallTimeout: 200 })
+  await open({ channels: ['slow'], paused: true })
+  const gone = nextDisconnect(app)
+  await fillKernel(app, 'slow')
+  t.equal((await gone).reason, 'stalled')
+})
+
+t.test('a client that reads slowly but steadily is not stalled', async t => {
+  const { app, open } = await unixHub(t, { stallTimeout: 1500, maxBufferedBytes: 8_000_000 })
+  const disconnects = recordDisconnects(app)
+  const { reader } = await open({ paused: true })
+  let published = 0
+  // Only time can make a reader slow: each pause is a small part of stallTimeout, all together are several times it.
+  const end = performance.now() + 4000
+  while (performance.now() < end && disconnects.length === 0) {
+    while (app.sse.stats().bufferedBytes < 2_000_000) await app.sse.send('message', { n: published++, LARGE })
+    const read = once(reader.changes, 'change')
+    reader.resume()
+    await read
+    reader.pause()
+    await new Promise(resolve => setTimeout(resolve, 30))
+  }
+  reader.resume()
+  await Promise.race([reader.until(() => reader.own.length >= published), reader.untilClosed()])
+  t.same(reader.own.map(({ data }) => JSON.parse(data).n), Array.from({ length: published }, (_, n) => n))
+  t.same(disconnects, [])
+})
+
+t.test('a stream that the server ended and nobody reads is cut after stallTimeout', async t => {
+  const log = new MemoryLog()
+  const { app, open } = await unixHub(t, { stallTimeout: 100, maxBufferedBytes: 8_000_000 }, { loggerInstance: log.logger })
+  const disconnects = recordDisconnects(app)
+  const connection = once(app.server, 'connection') as Promise<[Socket]>
+  const { reader, client } = await open({ paused: true })
+  const [socket] = await connection
+  const cut = once(socket, 'close')
+  await app.sse.send('message', LARGE)
+  client.close()
+  t.match(disconnects, [{ reason: 'server' }])
+  await cut
+  t.match(await log.line(({ level }) => level === WARN), { stalledClients: 1 })
+  t.equal(disconnects.length, 1, 'it has gone once')
+  reader.resume()
+  await reader.untilClosed()
+  t.same(reader.own, [])
+})
+
+t.test('a stream that the server ended with little left in its socket has stallTimeout to read it', async t => {
+  // It looks often, because of its heartbeats.
+  const { app, open } = await unixHub(t, { stallTimeout: 3000, heartbeatInterval: 40, heartbeatEvent: 'beat' })
+  const clock = await open({ channels: ['clock'] })
+  // A process that is younger than stallTimeout can't take a time that was never set for one long ago.
+  await clock.reader.until(() => performance.now() > 3500)
+  const { reader, client } = await open({ channels: ['slow'], paused: true })
+  const published = await fillKernel(app, 'slow')
+  client.close()
+  const { length } = clock.reader.own
+  await clock.reader.until(() => clock.reader.own.length >= length + 3)
+  reader.resume()
+  await reader.untilClosed()
+  t.equal(reader.own.filter(({ event }) => event === 'message').length, published)
+  t.equal(app.sse.stats().slowDisconnects, 0)
+})
+
+t.test('with stallTimeout 0 no client is stalled', async t => {
+  const { app, open } = await unixHub(t, { stallTimeout: 0, heartbeatInterval: 40, heartbeatEvent: 'beat', maxBufferedBytes: 8_000_000 })
+  const disconnects = recordDisconnects(app)
+  const clock = await open()
+  const { reader } = await open({ paused: true })
+  await app.sse.send('message', LARGE)
+  await clock.reader.until(() => clock.reader.own.length >= 6)
+  t.same(disconnects, [])
+  reader.resume()
+  await reader.untilEvent('message')
+})
+
+/** Publishes until the kernel takes no more from a socket, and a little waits in Node; resolves with the events it took. */
+async function fillKernel (app: FastifyInstance, channel: string): Promise<number> {
+  let published = 0
+  while (app.sse.stats().bufferedBytes === 0) {
+    await app.sse.toChannel(channel, 'message', 'x'.repeat(1000))
+    published++
+    // The visits run first, the greeting's and the event's.
+    for (let turn = 0; turn < 3; turn++) await new Promise(resolve => setImmediate(resolve))
+  }
+  return published
+}
