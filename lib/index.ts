@@ -9,7 +9,7 @@ import fp from 'fastify-plugin'
 import type { SSEPluginOptions } from '../types/index.js'
 import { MemoryBroker } from './brokers/memory.js'
 import * as errors from './errors.js'
-import { Hub } from './hub/hub.js'
+import { coreOf, Hub } from './hub/hub.js'
 import { keyed } from './schemas/keyed.js'
 import { describeStreams, sseResponse } from './plugin/openapi.js'
 import { hubOptions } from './options.js'
@@ -23,7 +23,8 @@ export { sseResponse } from './plugin/openapi.js'
 
 async function register (fastify: FastifyInstance, options: SSEPluginOptions): Promise<void> {
   const hub = new Hub(hubOptions(options), options.broker ?? new MemoryBroker(), fastify.log.child({ plugin: 'fastify-sse-hub' }))
-  await hub.start()
+  const core = coreOf(hub)
+  await core.start()
 
   // A child context that registers again shadows its parent's hub, which `decorate` would refuse.
   if ('sse' in fastify && !Object.hasOwn(fastify, 'sse')) Object.defineProperty(fastify, 'sse', { value: hub, configurable: true, enumerable: true, writable: true })
@@ -36,8 +37,8 @@ async function register (fastify: FastifyInstance, options: SSEPluginOptions): P
   }
 
   describeStreams(fastify)
-  fastify.addHook('onReady', async () => hub.startHeartbeat())
-  fastify.addHook('preClose', () => hub.close())
+  fastify.addHook('onReady', async () => core.startHeartbeat())
+  fastify.addHook('preClose', () => core.close())
 }
 
 /**

@@ -251,6 +251,22 @@ export interface SSEStreamOptions<Name extends SSEEventName = SSEEventName> exte
   event: Name
 }
 
+/** What `JSON.stringify()` and loggers make of a client. */
+export interface SSEClientJSON {
+  /** As {@link SSEClient.id}. */
+  id: string
+  /** As {@link SSEClient.channels}. */
+  channels: string[]
+  /** As {@link SSEClient.metadata}. */
+  metadata: SSEMetadata
+  /** As {@link SSEClient.lastEventId}. */
+  lastEventId: string | null
+  /** As {@link SSEClient.connectedAt}. */
+  connectedAt: Date
+  /** As {@link SSEClient.closed}. */
+  closed: boolean
+}
+
 /** One open stream. */
 export interface SSEClient {
   /** Its id: the route's, which others may share, or a random one. */
@@ -293,6 +309,8 @@ export interface SSEClient {
   leave (channel: string): void
   /** Sends what waits and ends the stream: `'server'`. A browser's `EventSource` comes back (WHATWG HTML 9.2.3). */
   close (): void
+  /** For `JSON.stringify()` and loggers: what the client is, and nothing of the hub. */
+  toJSON (): SSEClientJSON
 }
 
 /**

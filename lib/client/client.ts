@@ -1,11 +1,15 @@
-// One client as the application sees it. How events get to it is its outbox's; who is where is the hub's.
+// One client as the application sees it. How events get to it is its outbox's; who is in which channel is the hub's.
+// It must not know of requests and replies.
+import { AsyncResource } from 'node:async_hooks'
 import type { Readable } from 'node:stream'
-import type { SSEClient, SSEClientSendOptions, SSEDisconnectReason, SSEMetadata, SSEStreamOptions } from '../../types/index.js'
+import type { SSEClient, SSEClientJSON, SSEClientSendOptions, SSEDisconnectReason, SSEMetadata, SSEStreamOptions } from '../../types/index.js'
 import type { Frame } from '../wire/batch.js'
 import type { Encoding } from '../wire/encoding.js'
 import { checkSendOptions, checkStreamOptions } from '../options.js'
-import { Outbox, type Opening, type OutboxHost } from './outbox.js'
+import type { Opening } from './opening.js'
+import { Outbox, type OutboxHost } from './outbox.js'
 import { pump } from './pump.js'
+import { guardedController } from './signal.js'
 
 /** What a client asks of its hub. */
 export interface ClientHost extends OutboxHost {
@@ -16,13 +20,10 @@ export interface ClientHost extends OutboxHost {
   join (client: Client, channel: string): void
   leave (client: Client, channel: string): void
   disconnect (client: Client, reason: SSEDisconnectReason): void
-  gone (client: Client): void
-  tooSlow (client: Client): void
-  dropped (events: number): void
-  overfull (client: Client): void
-  failed (client: Client, error: unknown): void
   /** A `send()` or `stream()` is rejected, perhaps with nobody to see it. */
   sendFailed (client: Client, error: unknown): void
+  /** A listener of a client's signal failed. */
+  listenerFailed (error: unknown): void
 }
 
 export interface ClientSettings {
@@ -53,15 +54,19 @@ export class Client extends Outbox implements SSEClient {
   key: string | undefined = undefined
   /** Position of the event that reached it last: one that goes to two of its channels reaches it once. */
   position = 0
-  declare protected readonly host: ClientHost
+  /** The asynchronous context of the request that opened the stream: what concerns the client is told in it. */
+  readonly context = new AsyncResource('fastify-sse-hub.client')
+  readonly #host: ClientHost
   readonly #connectedAt = Date.now()
   // Made on first use: together they would take 200 bytes of every client, most of which are in one channel.
   #metadata: SSEMetadata | undefined
   #channels: Set<string> | string | null = null
   #controller: AbortController | null = null
+  #aborted = false
 
   constructor (host: ClientHost, settings: ClientSettings) {
     super(host, settings.opening, settings.encoding)
+    this.#host = host
     this.id = settings.id
     this.stable = settings.stable
     this.retry = settings.opening.retry
@@ -87,14 +92,24 @@ export class Client extends Outbox implements SSEClient {
     else this.channels.add(channel)
   }
 
+  isIn (channel: string): boolean {
+    return this.#channels instanceof Set ? this.#channels.has(channel) : this.#channels === channel
+  }
+
+  /** Its channels, without making the set. */
+  channelNames (): string[] {
+    if (this.#channels === null) return []
+    return this.#channels instanceof Set ? [...this.#channels] : [this.#channels]
+  }
+
   get connectedAt (): Date {
     return new Date(this.#connectedAt)
   }
 
   get signal (): AbortSignal {
     if (this.#controller === null) {
-      this.#controller = new AbortController()
-      if (this.closed) this.#controller.abort()
+      this.#controller = guardedController(error => this.#host.listenerFailed(error))
+      if (this.#aborted) this.#controller.abort()
     }
     return this.#controller.signal
   }
@@ -105,10 +120,10 @@ export class Client extends Outbox implements SSEClient {
 
   async #send (event: string, data: unknown, options: SSEClientSendOptions): Promise<boolean> {
     const { raw, compress } = checkSendOptions(options)
-    const frame = this.host.directFrame(event, data, raw === true, compress === true)
+    const frame = this.#host.directFrame(event, data, raw === true, compress === true)
     if (this.closed) return false
     const sent = this.pushAndWait(frame)
-    this.host.settleWrites()
+    this.#host.settleWrites()
     return await sent
   }
 
@@ -118,53 +133,36 @@ export class Client extends Outbox implements SSEClient {
 
   async #streamFrom (source: unknown, options: SSEStreamOptions): Promise<boolean> {
     const { event, ...sendOptions } = checkStreamOptions(options)
-    return await pump(source, this.signal, item => this.#send(event, item, sendOptions))
+    return await pump(source, this, item => this.#send(event, item, sendOptions))
   }
 
   /** A promise whose rejection is logged, and can't crash the process where nobody awaits it. */
   #logged (promise: Promise<boolean>): Promise<boolean> {
-    promise.catch(error => this.host.sendFailed(this, error))
+    promise.catch(error => this.#host.sendFailed(this, error))
     return promise
   }
 
   join (channel: string): void {
-    this.host.join(this, channel)
+    this.#host.join(this, channel)
   }
 
   leave (channel: string): void {
-    this.host.leave(this, channel)
+    this.#host.leave(this, channel)
   }
 
   close (): void {
-    this.host.disconnect(this, 'server')
+    this.#host.disconnect(this, 'server')
   }
 
   /** Aborts its signal, if anyone has asked for it. */
   abortSignal (): void {
+    this.#aborted = true
     this.#controller?.abort()
   }
 
-  protected gone (): void {
-    this.host.gone(this)
-  }
-
-  protected tooSlow (): void {
-    this.host.tooSlow(this)
-  }
-
-  protected dropped (count: number): void {
-    this.host.dropped(count)
-  }
-
-  protected overfull (): void {
-    this.host.overfull(this)
-  }
-
-  protected failed (error: unknown): void {
-    this.host.failed(this, error)
-  }
-
-  protected isIn (channel: string): boolean {
-    return this.channels.has(channel)
+  /** For `JSON.stringify()` and loggers. */
+  toJSON (): SSEClientJSON {
+    const { id, channels, metadata, lastEventId, connectedAt, closed } = this
+    return { id, channels: [...channels], metadata, lastEventId, connectedAt, closed }
   }
 }

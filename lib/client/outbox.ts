@@ -1,101 +1,76 @@
-// What waits for one client, in order, and how it gets to the client's stream, a write a visit. It must not know of
-// channels or of the broker.
-import { channelOf, type Batch, type Batches, type Frame } from '../wire/batch.js'
-import type { Counters } from '../observe/counters.js'
+// How what waits for one client gets to its stream, a write a visit, and how the stream ends. It must not know of channels or of
+// the broker.
+import type { EventStream, StreamOwner } from '../transport/event-stream.js'
+import type { Frame } from '../wire/batch.js'
+import type { Chunk } from '../wire/chunk.js'
 import type { Encoding } from '../wire/encoding.js'
 import { GzipStream } from '../wire/gzip.js'
-import type { Replay, Replays } from '../history/replay.js'
+import { Backlog, type BacklogHost } from './backlog.js'
+import type { Opened, Opening } from './opening.js'
 import type { Scheduler, Visited } from './scheduler.js'
-import type { EventStream, StreamOwner } from '../transport/event-stream.js'
-import { SideLine } from './side-line.js'
-import { Chunk, MAX_WRITE } from '../wire/chunk.js'
-import { formatEvent, formatGap, formatRetry } from '../wire/format.js'
 
-/** What an outbox needs around it. */
-export interface OutboxHost {
-  readonly batches: Batches
-  readonly replays: Replays
+/** What an outbox needs around it. Nothing of the application's may run in what it calls. */
+export interface OutboxHost extends BacklogHost {
   readonly scheduler: Scheduler
-  readonly counters: Counters
   /** What may wait for one client. */
   readonly maxBufferedBytes: number
-  /** Whether the oldest go where more waits; else the client goes. */
+  /** Whether the oldest events are dropped where more waits; else the client is disconnected. */
   readonly dropsOldest: boolean
-  /** A heartbeat that tells the newest event's id, where the client was not told that one yet. */
-  heartbeat (told: string): { readonly chunk: Chunk, readonly head: string }
+  /** A heartbeat. It has the newest event's id where the client was not told that one yet. */
+  beat (told: string): { readonly chunk: Chunk, readonly head: string }
+  /** More waits than may. */
+  tooSlow (outbox: Outbox): void
+  /** The oldest events were dropped. */
+  dropped (count: number): void
+  /** More waits than one write takes, though the socket takes all. */
+  overfull (outbox: Outbox): void
+  /** Writing failed: the client is ended. */
+  failed (outbox: Outbox, error: unknown): void
+  /** Ending the stream failed; the client is gone all the same. */
+  endingFailed (outbox: Outbox, error: unknown): void
+  /** The client can't be reached any more. */
+  gone (outbox: Outbox): void
 }
 
 /** What an outbox needs of its stream. */
 export type OutboxStream = Pick<EventStream,
   'open' | 'piped' | 'alive' | 'finished' | 'session' | 'buffered' | 'left' | 'write' | 'flushHead' | 'end' | 'abort' | 'leave'>
 
-/** How a stream begins. */
-export interface Opening {
-  readonly greeting: boolean
-  /** `null` leaves it out. */
-  readonly retry: number | null
-  /** The id of the place behind which all that is for the client waits for it, and will come. */
-  head: string
-  /** What it has of the past and what it may miss; `null` where neither matters. */
-  readonly replay: Replay | null
-  /** Whether it said what it had last, and that is a place in today's order. */
-  resumes: boolean
-  /** Whether it is given what it missed; else it is only told whether it missed anything. */
-  readonly replays: boolean
-}
+const NOTHING: readonly Chunk[] = []
 
-/** A `send()` that waits for the socket. */
-interface PendingSend {
-  /** How many events must have left the line. */
-  readonly mark: number
-  readonly settle: (taken: boolean) => void
-}
-
-export abstract class Outbox implements Visited, StreamOwner {
+export abstract class Outbox extends Backlog implements Visited, StreamOwner, Opened {
   abstract readonly id: string
+  abstract position: number
   /** The scheduler's mark. */
   queued = false
   /** When something was last written, and when the socket last refused more, by `performance.now()`. */
   writtenAt: number
   blockedAt = 0
-  /** What had left its socket when `stuckSince` last looked, and since when that has not grown. */
-  #left = 0
-  #leftAt = 0
   /** The stream is open, and its socket has not refused bytes since it last drained. */
   ready = false
 
-  protected readonly host: OutboxHost
-  readonly #encoding: Encoding
+  readonly #host: OutboxHost
   /** What is told of a compressed stream around what others get as well; `null` where it goes out as it is. */
   #gzip: GzipStream | null
   #stream!: OutboxStream
-  /** How it begins; `null` once that is written. */
+  /** How the stream begins, up to the end of its replay; `null` from then on. */
   #opening: Opening | null
-  #replay: Replay | null = null
-  /** Pieces of an event that is larger than one write, the next one last. */
-  #rest: Chunk[] | null = null
-  /** Events that were dropped and that the client was not told of. */
-  #lost = 0
-  #batch: Batch
-  /** What waits behind a full batch, or a state that can't be written now. */
-  #side: SideLine | null = null
-  /** Events that were ever put in line. */
-  #enqueued = 0
-  #sends: PendingSend[] | null = null
+  /** What had left its socket when `stuckSince` last looked, and since when that has not grown. */
+  #left = 0
+  #leftAt = 0
   #beatDue = false
-  /** The newest event's id that it was told outside of events. */
+  /** The newest event's id that the client was told outside of events. */
   #headTold = ''
-  /** Nothing is written before what it missed is known. */
+  /** Nothing is written before it is known what the client missed. */
   #held = false
   #ending = false
   #farewell: Chunk | null = null
 
   constructor (host: OutboxHost, opening: Opening, encoding: Encoding) {
-    this.host = host
+    super(host, encoding)
+    this.#host = host
     this.#opening = opening
-    this.#encoding = encoding
     this.#gzip = encoding.key === '' ? null : new GzipStream()
-    this.#batch = encoding.empty
     this.writtenAt = Math.floor(performance.now())
   }
 
@@ -104,27 +79,9 @@ export abstract class Outbox implements Visited, StreamOwner {
     this.#stream = stream
   }
 
-  /** The client can't be reached any more. */
-  protected abstract gone (): void
-  /** More waits than may. Nothing of the app's may run in here. */
-  protected abstract tooSlow (): void
-  /** So many of the oldest events were dropped. Nothing of the app's may run in here. */
-  protected abstract dropped (count: number): void
-  /** More waits than one write takes, though the socket takes all. Nothing of the app's may run in here. */
-  protected abstract overfull (): void
-  /** Writing failed. */
-  protected abstract failed (error: unknown): void
-  /** Whether it is in a channel. */
-  protected abstract isIn (channel: string): boolean
-
-  /** Whether its stream goes out as gzip. */
-  get compressed (): boolean {
-    return this.#encoding.key !== ''
-  }
-
   /** Bytes that wait, in here and in the socket. */
   get bufferedBytes (): number {
-    return this.#batch.size + (this.#side?.size ?? 0) + this.#restBytes + this.#stream.buffered
+    return this.waitingBytes + this.#stream.buffered
   }
 
   /** Whether the other side is still there, as far as can be told. */
@@ -137,7 +94,7 @@ export abstract class Outbox implements Visited, StreamOwner {
     return this.#stream.finished
   }
 
-  /** Whether the app's hooks have run, and the response is this stream's. */
+  /** Whether the application's hooks have run, and the response is this stream's. */
   get piped (): boolean {
     return this.#stream.piped
   }
@@ -149,7 +106,7 @@ export abstract class Outbox implements Visited, StreamOwner {
 
   /**
    * Since when its socket has accepted nothing of what waits in it; `now` where nothing waits. Below Node's own limit
-   * a socket does not refuse bytes, though its kernel does: that is seen by looking twice.
+   * a socket does not refuse bytes, though its kernel does: two looks show that.
    */
   stuckSince (now: number): number {
     if (this.blocked) return this.blockedAt
@@ -161,60 +118,24 @@ export abstract class Outbox implements Visited, StreamOwner {
     return this.#leftAt
   }
 
-  /** Events that have left the line. */
-  get #taken (): number {
-    return this.#enqueued - this.#batch.count - (this.#side?.places ?? 0)
-  }
-
-  get #restBytes (): number {
-    let bytes = 0
-    if (this.#rest !== null) for (const piece of this.#rest) bytes += piece.size
-    return bytes
-  }
-
-  /**
-   * Puts an event in line. The hot path of a publish: no user code, nothing that could throw, and nothing allocated for
-   * a client whose list others have as well.
-   */
+  /** Puts an event in line. The hot path of a publish: no application code, and nothing that could throw. */
   push (frame: Frame): void {
-    const { host } = this
-    // Of states that a slow client waits for, only the newest count.
-    if (this.#side === null && (this.ready || frame.place.states === null) && this.#batch.admits(frame)) {
-      this.#batch = host.batches.add(this.#batch, frame)
-      this.#enqueued++
-    } else {
-      this.#pushAside(frame)
-    }
+    const host = this.#host
+    this.put(frame, this.ready)
     if (!this.ready) {
       // Only a client that can't be written to can be slow.
       if (this.bufferedBytes > host.maxBufferedBytes) this.#tooMuch()
-    } else if (this.#side !== null) {
-      this.overfull()
+    } else if (this.isLong) {
+      host.overfull(this)
     } else if (!this.queued) {
       host.scheduler.add(this)
     }
   }
 
-  #pushAside (frame: Frame): void {
-    this.#side ??= new SideLine()
-    const before = this.#side.places
-    this.host.counters.conflated += this.#side.push(frame, this.#statesOf(frame))
-    this.#enqueued += this.#side.places - before
-  }
-
-  /** Which states an event says to this client: what it says to channels of others alone, nothing newer need say. */
-  #statesOf ({ place: { states } }: Frame): readonly string[] | null {
-    if (states === null || states.length === 1) return states
-    return states.filter(state => this.isIn(channelOf(state)))
-  }
-
   /** Puts an event in line and resolves when the socket took it (true) or it never will (false). */
   pushAndWait (frame: Frame): Promise<boolean> {
-    const taken = new Promise<boolean>(resolve => {
-      this.#sends ??= []
-      this.#sends.push({ mark: this.#enqueued + 1, settle: resolve })
-    })
-    // Where too much waits it may be dropped at once, and its promise must know.
+    // Where too much waits the event may be dropped at once, and its promise must be there by then.
+    const taken = this.nextTaken()
     this.push(frame)
     return taken
   }
@@ -223,59 +144,25 @@ export abstract class Outbox implements Visited, StreamOwner {
   beat (): void {
     if (!this.ready || this.#beatDue || this.#ending) return
     this.#beatDue = true
-    this.host.scheduler.add(this)
+    this.#host.scheduler.add(this)
   }
+
+  // How it begins.
 
   /**
-   * Ends the stream behind all that waits.
-   * @param farewell the last thing written
-   */
-  finish (farewell: Chunk | null): void {
-    this.#ending = true
-    // What is published from now on is not in line here, so no heartbeat may tell its id.
-    this.#beatDue = false
-    this.#farewell = farewell
-    if (this.ready) this.host.scheduler.add(this)
-  }
-
-  /** Cuts the stream. */
-  cut (): void {
-    this.#stream.abort()
-    this.onClose()
-  }
-
-  /** At shutdown: an HTTP/2 session outlives its streams and would hold the server up. */
-  endSession (how: 'close' | 'destroy'): void {
-    this.#stream.session?.[how]()
-  }
-
-  /** Answers with a head alone. */
-  dismiss (): void {
-    this.#opening = this.#gzip = null
-    this.finish(null)
-  }
-
-  /** Lets go of the response, which is answered otherwise. */
-  leaveResponse (): void {
-    this.#stream.leave()
-    this.onClose()
-  }
-
-  /**
-   * Its first bytes are written in the request's own turn, behind what the handler does in it: where many connect at
-   * once, the first have something to read while the next ones' requests are dealt with.
+   * The first bytes are written in the request's own turn, after what the handler does in it. Where many connect at once, the
+   * first of them have something to read while the requests of the others are dealt with.
    */
   onOpen (): void {
     if (this.#held) {
-      // Not blocked by its socket, but not to be taken for stalled either.
+      // It is not blocked by its socket, but must not be taken for stalled either.
       this.blockedAt = Math.floor(performance.now())
       return this.#stream.flushHead()
     }
     this.ready = true
-    process.nextTick(() => this.visit(Math.floor(performance.now())))
+    process.nextTick(() => this.#host.scheduler.visitNow(this))
   }
 
-  /** Keeps everything back, until `release`. */
   hold (): void {
     this.#held = true
   }
@@ -287,24 +174,16 @@ export abstract class Outbox implements Visited, StreamOwner {
 
   /** No event up to a position comes live any more: a replay that was to end later ends there. */
   endReplayAt (position: number): void {
-    const replay = this.#opening?.replay ?? this.#replay
-    if (replay !== null) replay.end = Math.min(replay.end, position)
+    this.#opening?.endAt(position)
   }
+
+  // How it goes on.
 
   onDrain (): void {
     if (this.ready || this.#held || !this.#stream.open) return
     this.ready = true
-    this.#settle()
-    this.host.scheduler.add(this)
-  }
-
-  onClose (): void {
-    this.ready = false
-    const sends = this.#sends
-    this.#sends = this.#side = this.#rest = this.#replay = this.#opening = null
-    this.#batch = this.#encoding.empty
-    if (sends !== null) for (const { settle } of sends) settle(false)
-    this.gone()
+    this.settleSends()
+    this.#host.scheduler.add(this)
   }
 
   /**
@@ -314,59 +193,48 @@ export abstract class Outbox implements Visited, StreamOwner {
    */
   visit (now: number): void {
     if (!this.ready) return
-    if (!this.#stream.alive) return this.cut()
     try {
+      if (!this.#stream.alive) return this.cut()
       const chunks = this.#next()
       if (chunks.length > 0) this.#write(chunks, now)
       if (!this.ready) return
-      if (this.#waits) this.host.scheduler.add(this)
+      if (!this.isEmpty || this.#opening !== null) this.#host.scheduler.add(this)
       else if (this.#ending) this.#end(now)
     } catch (error) {
-      this.failed(error)
+      this.#host.failed(this, error)
     }
   }
 
   /** Writes until nothing waits or the socket refuses. */
   flush (): void {
     do this.visit(Math.floor(performance.now()))
-    while (this.ready && this.#side !== null)
-  }
-
-  get #waits (): boolean {
-    return this.#batch.count > 0 || this.#side !== null || this.#replay !== null || this.#rest !== null || this.#lost !== 0
+    while (this.ready && this.isLong)
   }
 
   #next (): readonly Chunk[] {
-    if (this.#rest !== null) {
-      const piece = this.#rest.pop()!
-      if (this.#rest.length === 0) this.#rest = null
-      return [piece]
+    const piece = this.takePiece()
+    if (piece !== null) return [piece]
+    if (this.#opening !== null) return this.#begin(this.#opening)
+    const chunk = this.take()
+    if (chunk !== null) return [chunk]
+    if (!this.#beatDue) return NOTHING
+    const beat = this.#host.beat(this.#headTold)
+    this.#headTold = beat.head
+    return [this.encoded(beat.chunk)]
+  }
+
+  #begin (opening: Opening): readonly Chunk[] {
+    const { text, page: { chunks, count } } = opening.next()
+    if (opening.done) {
+      this.#headTold = opening.headTold
+      this.#opening = null
     }
-    if (this.#opening !== null) return this.#open(this.#opening)
-    if (this.#replay !== null) {
-      // History has let go of what the replay had not reached.
-      const gap = this.host.replays.lost(this.#replay) ? [this.#ownChunk(formatGap(null))] : []
-      return [...gap, ...this.#page(this.#replay)]
-    }
-    if (this.#lost !== 0) {
-      const gap = this.#ownChunk(formatGap(this.#lost))
-      this.#lost = 0
-      return [gap]
-    }
-    const { host } = this
-    if (this.#batch.count > 0) {
-      const batch = this.#batch
-      this.#batch = this.#encoding.empty
-      host.counters.delivered += batch.count
-      return this.#inPieces(batch.chunk())
-    }
-    if (this.#side !== null) return this.#inPieces(this.#nextOfSide(this.#side))
-    if (this.#beatDue) {
-      const { chunk, head } = host.heartbeat(this.#headTold)
-      this.#headTold = head
-      return [this.#encoding.encode(chunk)]
-    }
-    return []
+    this.#host.counters.replayed += count
+    // Only a page of a single event can be larger than one write.
+    const page = chunks.length === 1 ? [this.firstPiece(chunks[0]!)] : chunks
+    if (text !== '') return [this.own(text), ...page]
+    if (page.length === 0) this.#stream.flushHead()
+    return page
   }
 
   #write (chunks: readonly Chunk[], now: number): void {
@@ -374,112 +242,84 @@ export abstract class Outbox implements Visited, StreamOwner {
   }
 
   #writeEncoded (chunks: readonly Chunk[], now: number): void {
-    const { host } = this
+    const { counters } = this.#host
     this.#beatDue = false
     this.writtenAt = now
-    for (const chunk of chunks) host.counters.bytesWritten += chunk.size
+    for (const chunk of chunks) counters.bytesWritten += chunk.size
     if (this.#stream.write(chunks)) {
-      this.#settle()
+      this.settleSends()
     } else {
       this.ready = false
       this.blockedAt = this.writtenAt
     }
   }
 
-  #open ({ greeting, retry, head, replay, resumes, replays }: Opening): readonly Chunk[] {
-    this.#opening = null
-    let recovered = resumes
-    if (replay !== null) {
-      if (this.host.replays.lost(replay)) recovered = false
-      if (replays) this.#replay = replay
-      else if (this.host.replays.pending(replay)) recovered = false
-    }
-    const page = this.#replay === null ? [] : this.#page(this.#replay)
-    let text = retry === null ? '' : formatRetry(retry)
-    if (greeting) {
-      // Where no replay follows, a client that has got no event yet can resume as well.
-      const id = page.length === 0 && this.#replay === null ? head : null
-      if (id !== null) this.#headTold = head
-      text += formatEvent(id, 'sse:open', JSON.stringify({ clientId: this.id, recovered }), -1)
-    } else if (text !== '') {
-      text += '\n'
-    }
-    if (text === '' && page.length === 0) {
-      this.#stream.flushHead()
-      return []
-    }
-    return text === '' ? page : [this.#ownChunk(text), ...page]
-  }
-
-  /** What is for this client alone. */
-  #ownChunk (text: string): Chunk {
-    return this.#encoding.encode(Chunk.fromText(text, Buffer.byteLength(text)))
-  }
-
-  #page (replay: Replay): readonly Chunk[] {
-    const { host } = this
-    const page = host.replays.page(replay)
-    host.counters.replayed += page.count
-    if (replay.cursor >= replay.end) this.#replay = null
-    // Only a page of a single event can be larger than one write.
-    return page.chunks.length === 1 ? this.#inPieces(page.chunks[0]!) : page.chunks
-  }
-
-  #nextOfSide (side: SideLine): Chunk {
-    const frames = side.take(MAX_WRITE)
-    if (side.places === 0) this.#side = null
-    this.host.counters.delivered += frames.length
-    return this.#encoding.join(frames, frames.reduce((sum, { size }) => sum + size, 0))
-  }
-
-  #inPieces (chunk: Chunk): readonly Chunk[] {
-    const pieces = chunk.pieces()
-    if (pieces.length === 1) return pieces
-    this.#rest = pieces.slice(1).reverse()
-    return [pieces[0]!]
-  }
-
   #tooMuch (): void {
-    const { host } = this
-    if (!host.dropsOldest) return this.tooSlow()
-    const count = this.#dropOldest(host.maxBufferedBytes / 2)
-    this.#lost += count
+    const host = this.#host
+    if (!host.dropsOldest) return host.tooSlow(this)
+    const count = this.dropOldest(host.maxBufferedBytes / 2, this.#stream.buffered)
     host.counters.dropped += count
-    this.dropped(count)
+    host.dropped(count)
   }
 
-  /** Drops the oldest events until at most so many bytes wait; returns how many it dropped. */
-  #dropOldest (limit: number): number {
-    const begin = this.#taken
-    let count = this.#batch.count
-    this.#batch = this.#encoding.empty
-    const side = this.#side
-    if (side !== null) {
-      count += side.drop(this.bufferedBytes - limit)
-      if (side.places === 0) this.#side = null
-    }
-    const end = this.#taken
-    const sends = this.#sends
-    if (sends !== null) {
-      this.#sends = sends.filter(({ mark }) => mark <= begin || mark > end)
-      for (const { mark, settle } of sends) if (mark > begin && mark <= end) settle(false)
-    }
-    return count
+  // How it ends.
+
+  /**
+   * Ends the stream after all that waits.
+   * @param farewell the last thing written
+   */
+  finish (farewell: Chunk | null): void {
+    this.#ending = true
+    // What is published from now on is not in line here, so no heartbeat may tell its id.
+    this.#beatDue = false
+    this.#farewell = farewell
+    if (this.ready) this.#host.scheduler.add(this)
   }
 
-  /** Settles the sends whose bytes the socket has taken. */
-  #settle (): void {
-    const sends = this.#sends
-    if (sends === null || this.#rest !== null) return
-    const taken = this.#taken
-    let count = 0
-    while (count < sends.length && sends[count]!.mark <= taken) sends[count++]!.settle(true)
-    if (count === sends.length) this.#sends = null
-    else sends.splice(0, count)
+  /** Answers with a head alone. */
+  finishEmpty (): void {
+    this.#opening = this.#gzip = null
+    this.finish(null)
+  }
+
+  /** Ends the connection at once. */
+  cut (): void {
+    this.#endStream(() => this.#stream.abort())
+  }
+
+  /** Leaves the response to somebody else's answer. */
+  leaveResponse (): void {
+    this.#endStream(() => this.#stream.leave())
+  }
+
+  /** At shutdown: an HTTP/2 session outlives its streams, and would keep the server from closing. */
+  endSession (how: 'close' | 'destroy'): void {
+    try {
+      this.#stream.session?.[how]()
+    } catch (error) {
+      this.#host.endingFailed(this, error)
+    }
+  }
+
+  onClose (): void {
+    this.ready = false
+    this.#opening = null
+    this.clear()
+    this.#host.gone(this)
+  }
+
+  /** Whatever Node's objects, or those that the application put in their place, throw: the client is gone. */
+  #endStream (end: () => void): void {
+    try {
+      end()
+    } catch (error) {
+      this.#host.endingFailed(this, error)
+    }
+    this.onClose()
   }
 
   #end (now: number): void {
-    const farewell = this.#farewell === null ? [] : [this.#encoding.encode(this.#farewell)]
+    const farewell = this.#farewell === null ? NOTHING : [this.encoded(this.#farewell)]
     const last = this.#gzip === null ? farewell : this.#gzip.end(farewell)
     if (last.length > 0) this.#writeEncoded(last, now)
     this.ready = false

@@ -2,22 +2,31 @@
 import { Readable } from 'node:stream'
 import { SSE_ERR_INVALID_OPTION } from '../errors.js'
 
+/** Who wants the items. */
+export interface Wanter {
+  /** Whether it wants no more. */
+  readonly closed: boolean
+  /** Aborted when it is closed, perhaps a little later. */
+  readonly signal: AbortSignal
+}
+
 /**
  * Hands on one item after the other, each when the one before was dealt with.
- * Resolves to true after the last one, to false once `signal` is aborted, even while the source is silent; then, and
+ * Resolves to true after the last one, to false once nobody wants them, even while the source is silent; then, and
  * when an item could not be dealt with, the source's `return()` is called.
  * Rejects with what the source or `deal` throws.
  * @throws SSE_ERR_INVALID_OPTION where the source can't be iterated
  */
-export async function pump (source: unknown, signal: AbortSignal, deal: (item: unknown) => Promise<unknown>): Promise<boolean> {
+export async function pump (source: unknown, wanter: Wanter, deal: (item: unknown) => Promise<unknown>): Promise<boolean> {
   const iterator = iteratorOf(source)
+  const { signal } = wanter
   // One listener for the whole run: racing each step against one long-lived promise would pile up reactions on it.
   let stop = (): void => {}
   const onAbort = (): void => stop()
   signal.addEventListener('abort', onAbort)
   let ended = false
   try {
-    while (!signal.aborted) {
+    while (!wanter.closed) {
       const step = await new Promise<IteratorResult<unknown> | null>((resolve, reject) => {
         stop = () => resolve(null)
         Promise.resolve(iterator.next()).then(resolve, error => {

@@ -12,10 +12,18 @@ export interface Visited {
   /** Whether it is in line: the scheduler's own mark. */
   queued: boolean
   /**
-   * Must not throw.
    * @param now by `performance.now()` a few visits ago, in whole milliseconds
    */
   visit (now: number): void
+}
+
+/** What a scheduler asks of its hub. */
+export interface SchedulerHost {
+  /** Around all visits of a slice: no code of the application's runs between these two. */
+  begin (): void
+  end (): void
+  /** A visit failed; must not throw. */
+  visitFailed (error: unknown): void
 }
 
 /** Who wants to know when those in line have had their turn. */
@@ -30,6 +38,7 @@ export interface SchedulerWatcher {
 export class Scheduler {
   /** Number of the present round. */
   round = 0
+  readonly #host: SchedulerHost
   watcher: SchedulerWatcher | null = null
   /** This round: each is visited once. Who comes in line meanwhile waits for the next round. */
   #round: Visited[] = []
@@ -44,6 +53,10 @@ export class Scheduler {
   /** Called at the end of the present round, and of the next one. */
   #roundWaiters: Array<() => void> = []
   #nextWaiters: Array<() => void> = []
+
+  constructor (host: SchedulerHost) {
+    this.#host = host
+  }
 
   /** Visits made, since start. */
   get visits (): number {
@@ -60,6 +73,16 @@ export class Scheduler {
     visited.queued = true
     this.#next.push(visited)
     this.#schedule()
+  }
+
+  /** Visits one at once, out of its turn. */
+  visitNow (visited: Visited): void {
+    this.#host.begin()
+    try {
+      this.#visit(visited, performance.now())
+    } finally {
+      this.#host.end()
+    }
   }
 
   /** Something was published: the next turn may bring more. */
@@ -86,6 +109,17 @@ export class Scheduler {
   // the turn's other work did, so that more turns come before the same writes: the busier the hub, the fewer writes per
   // event.
   readonly #slice = (): void => {
+    this.#host.begin()
+    try {
+      this.#visitSome()
+    } finally {
+      this.#scheduled = false
+      if (this.#at < this.#round.length || this.#next.length > 0 || this.#nextWaiters.length > 0) this.#schedule()
+      this.#host.end()
+    }
+  }
+
+  #visitSome (): void {
     if (this.#at === this.#round.length) this.#beginRound()
     const round = this.#round
     let now = performance.now()
@@ -94,7 +128,7 @@ export class Scheduler {
     while (this.#at < round.length) {
       const visited = round[this.#at++]!
       visited.queued = false
-      visited.visit(Math.floor(now))
+      this.#visit(visited, now)
       if (this.#at % LOOK !== 0) continue
       now = performance.now()
       if (now > end) break
@@ -102,8 +136,15 @@ export class Scheduler {
     this.#endedAt = now
     this.watcher?.visited(this.visits)
     if (this.#at === round.length) this.#endRound()
-    this.#scheduled = false
-    if (this.#at < round.length || this.#next.length > 0 || this.#nextWaiters.length > 0) this.#schedule()
+  }
+
+  /** One visit that fails stops nothing. */
+  #visit (visited: Visited, now: number): void {
+    try {
+      visited.visit(Math.floor(now))
+    } catch (error) {
+      this.#host.visitFailed(error)
+    }
   }
 
   #beginRound (): void {

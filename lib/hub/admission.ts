@@ -5,6 +5,7 @@ import { CountLog } from '../observe/count-log.js'
 import type { Counters } from '../observe/counters.js'
 import { SSE_ERR_CLOSED, SSE_ERR_TOO_MANY_CLIENTS, SSE_ERR_TOO_MANY_CLIENTS_PER_KEY } from '../errors.js'
 import { USUAL_RETRY, type HubOptions } from '../options.js'
+import type { HubLog } from './hub-log.js'
 import type { Registry } from './registry.js'
 
 type Refusal = 'aboveMaxClients' | 'aboveMaxClientsPerKey' | 'whileClosing'
@@ -21,13 +22,13 @@ export class Admission {
   readonly #counters: Counters
   #closed = false
 
-  constructor (options: HubOptions, registry: Registry, counters: Counters, log: FastifyBaseLogger) {
+  constructor (options: HubOptions, registry: Registry, counters: Counters, log: FastifyBaseLogger, hubLog: HubLog) {
     this.#options = options
     this.#registry = registry
     this.#counters = counters
     this.retryAfter = Math.ceil((options.retry ?? USUAL_RETRY) / 1000)
     this.silentLog = log.child({}, { level: 'silent' })
-    this.log = new CountLog(log, 'streams were refused', ['aboveMaxClients', 'aboveMaxClientsPerKey', 'whileClosing'])
+    this.log = new CountLog(hubLog, 'streams were refused', ['aboveMaxClients', 'aboveMaxClientsPerKey', 'whileClosing'])
   }
 
   /** Whether all are refused. */

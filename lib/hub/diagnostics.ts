@@ -1,10 +1,12 @@
 // Tells node:diagnostics_channel who comes and goes and that something was published, never what. It must not know of
 // requests and replies.
+import { AsyncResource } from 'node:async_hooks'
 import { channel } from 'node:diagnostics_channel'
 import type {
   BrokerEvent, BrokerReceipt, SSEClient, SSEConnectMessage, SSEDisconnectMessage, SSEDisconnectReason, SSEHub, SSEPublishMessage
 } from '../../types/index.js'
 import { BROADCAST, idOf } from './targets.js'
+import type { Work } from './work.js'
 
 const publish = channel('fastify-sse-hub.publish')
 const connect = channel('fastify-sse-hub.connect')
@@ -12,9 +14,11 @@ const disconnect = channel('fastify-sse-hub.disconnect')
 
 export class Diagnostics {
   readonly #hub: SSEHub
+  readonly #work: Work
 
-  constructor (hub: SSEHub) {
+  constructor (hub: SSEHub, work: Work) {
     this.#hub = hub
+    this.#work = work
   }
 
   published ({ targets, name, data }: BrokerEvent, { id, recipients }: BrokerReceipt): void {
@@ -29,13 +33,16 @@ export class Diagnostics {
       recipients,
       bytes: Buffer.byteLength(data)
     }
-    publish.publish(message)
+    // In the context of whoever published: another publish may be what runs the queue.
+    this.#work.after(() => publish.publish(message), new AsyncResource('fastify-sse-hub.publish'))
   }
 
+  /** Called from the queue. */
   connected (client: SSEClient): void {
     if (connect.hasSubscribers) connect.publish({ hub: this.#hub, client } satisfies SSEConnectMessage)
   }
 
+  /** Called from the queue. */
   disconnected (client: SSEClient, reason: SSEDisconnectReason): void {
     if (disconnect.hasSubscribers) disconnect.publish({ hub: this.#hub, client, reason } satisfies SSEDisconnectMessage)
   }

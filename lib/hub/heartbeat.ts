@@ -1,6 +1,7 @@
 // One timer per hub that looks after its clients: who was not written to for long gets a heartbeat, whose socket takes
 // nothing or is gone leaves. It must not know how a heartbeat is written.
 import type { Client } from '../client/client.js'
+import type { Work } from './work.js'
 
 /** Clients looked at before other work gets a turn. */
 const SLICE = 512
@@ -8,12 +9,16 @@ const MIN_PERIOD = 10
 const MAX_PERIOD = 1000
 
 export interface HeartbeatHost {
+  /** No code of the application's runs within a slice. */
+  readonly work: Work
   /** The clients to look after, those included whose last bytes are on their way. */
   watched (): Iterable<Client>
   /** Its socket has accepted nothing for too long. */
   stalled (client: Client): void
   /** Its connection is gone, and nothing had said so. */
   vanished (client: Client): void
+  /** Looking at a client failed. */
+  failed (client: Client, error: unknown): void
   /** Called once a period. */
   tick (): void
 }
@@ -56,9 +61,18 @@ export class Heartbeat {
   }
 
   readonly #slice = (): void => {
+    this.#host.work.begin()
+    try {
+      this.#lookAtSome(this.#walk!)
+    } finally {
+      this.#host.work.end()
+    }
+  }
+
+  #lookAtSome (walk: Iterator<Client>): void {
     const now = performance.now()
     for (let count = 0; count < SLICE; count++) {
-      const { done, value: client } = this.#walk!.next()
+      const { done, value: client } = walk.next()
       if (done === true) {
         this.#walk = this.#next = null
         return
@@ -69,8 +83,12 @@ export class Heartbeat {
   }
 
   #look (client: Client, now: number): void {
-    if (!client.alive) this.#host.vanished(client)
-    else if (now - client.stuckSince(now) >= this.#stallTimeout) this.#host.stalled(client)
-    else if (now - client.writtenAt >= this.#interval) client.beat()
+    try {
+      if (!client.alive) this.#host.vanished(client)
+      else if (now - client.stuckSince(now) >= this.#stallTimeout) this.#host.stalled(client)
+      else if (now - client.writtenAt >= this.#interval) client.beat()
+    } catch (error) {
+      this.#host.failed(client, error)
+    }
   }
 }

@@ -1,18 +1,16 @@
 // The way of an event from the application to the broker: checked, serialised once, accepted or refused. It must not
 // know of clients.
-import type { FastifyBaseLogger } from 'fastify'
 import type { Broker, BrokerEvent, SSEPublished, SSEPublishOptions } from '../../types/index.js'
-import type { DataFormat } from '../schemas/data.js'
-import type { Diagnostics } from './diagnostics.js'
 import { unavailable } from '../broker-failure.js'
 import { SSE_ERR_CLOSED, SSE_ERR_EVENT_TOO_LARGE, SSE_ERR_INVALID_OPTION } from '../errors.js'
 import { checkEventName } from '../names.js'
 import { checkPublishOptions } from '../options.js'
+import type { DataFormat } from '../schemas/data.js'
+import type { Delivery } from './delivery.js'
+import type { Diagnostics } from './diagnostics.js'
+import type { HubLog } from './hub-log.js'
 import { idOf } from './targets.js'
-import type { Scheduler } from '../client/scheduler.js'
-
-/** Bytes fanned out within a round of visits after which an awaited publish waits for the round. */
-const ROUND_BYTES = 32768
+import type { Work } from './work.js'
 
 /** The public interface types it by the options; in here, one type stands for all. */
 export type Published = Promise<SSEPublished<any>>
@@ -21,22 +19,18 @@ export class Publisher {
   readonly #broker: Broker
   readonly #data: DataFormat
   readonly #maxEventBytes: number
-  readonly #scheduler: Scheduler
-  /** Those of an event's targets for which it is kept. */
-  readonly #kept: (targets: readonly string[]) => readonly string[]
+  readonly #delivery: Delivery
+  readonly #work: Work
   readonly #diagnostics: Diagnostics
-  readonly #log: FastifyBaseLogger
+  readonly #log: HubLog
   #closed = false
-  #round = 0
-  #roundBytes = 0
 
-  constructor (broker: Broker, data: DataFormat, maxEventBytes: number, scheduler: Scheduler,
-    kept: (targets: readonly string[]) => readonly string[], diagnostics: Diagnostics, log: FastifyBaseLogger) {
+  constructor (broker: Broker, data: DataFormat, maxEventBytes: number, delivery: Delivery, work: Work, diagnostics: Diagnostics, log: HubLog) {
     this.#broker = broker
     this.#data = data
     this.#maxEventBytes = maxEventBytes
-    this.#scheduler = scheduler
-    this.#kept = kept
+    this.#delivery = delivery
+    this.#work = work
     this.#diagnostics = diagnostics
     this.#log = log
   }
@@ -74,7 +68,7 @@ export class Publisher {
         transient,
         // What is for one client is not put into one block with what others may have chosen.
         compress: checked.compress ?? idOf(to[0]!) === null,
-        kept: transient ? [] : this.#kept(to)
+        kept: transient ? [] : this.#delivery.keptOf(to)
       }
       return this.#accepted(event, checked.idempotencyKey ?? '')
     } catch (error) {
@@ -83,23 +77,25 @@ export class Publisher {
   }
 
   #accepted (event: BrokerEvent, idempotencyKey: string): Published {
-    let receipt
+    // A broker of this process delivers within the call. What the application hears of that waits until the call is over.
+    this.#work.begin()
     try {
-      receipt = this.#broker.publish(event, idempotencyKey)
+      const receipt = this.#broker.publish(event, idempotencyKey)
+      if ('then' in receipt) {
+        return handled(Promise.resolve(receipt).then(receipt => {
+          this.#diagnostics.published(event, receipt)
+          return receipt
+        }, error => this.#refused(unavailable(error))))
+      }
+      this.#diagnostics.published(event, receipt)
+      const { id, recipients } = receipt
+      const turn = this.#delivery.turn()
+      return turn === null ? Promise.resolve({ id, recipients }) : turn.then(() => ({ id, recipients }))
     } catch (error) {
       throw unavailable(error)
+    } finally {
+      this.#work.end()
     }
-    if ('then' in receipt) {
-      return handled(Promise.resolve(receipt).then(receipt => {
-        this.#diagnostics.published(event, receipt)
-        return receipt
-      }, error => this.#refused(unavailable(error))))
-    }
-    this.#diagnostics.published(event, receipt)
-    const { id, recipients } = receipt
-    // A loop of awaited publishes would give sockets no turn to drain, and the scheduler none to visit.
-    if (this.#roundBytes <= ROUND_BYTES) return Promise.resolve({ id, recipients })
-    return this.#scheduler.settled().then(() => ({ id, recipients }))
   }
 
   #refused (error: unknown): Promise<never> {
@@ -124,15 +120,6 @@ export class Publisher {
       if (size > maxEventBytes) throw new SSE_ERR_EVENT_TOO_LARGE(name, size, maxEventBytes)
     }
     return text
-  }
-
-  /** Takes note of an event that was put in line for clients. */
-  countFannedOut (size: number): void {
-    if (this.#round !== this.#scheduler.round) {
-      this.#round = this.#scheduler.round
-      this.#roundBytes = 0
-    }
-    this.#roundBytes += size
   }
 }
 

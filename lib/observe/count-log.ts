@@ -1,17 +1,17 @@
 // Tells the log of what may happen very often: how many times, at most once a second.
-import type { FastifyBaseLogger } from 'fastify'
+import type { BrokerLog } from '../../types/index.js'
 
 const WINDOW = 1000
 
 export class CountLog<Name extends string> {
-  readonly #log: FastifyBaseLogger
+  readonly #log: Pick<BrokerLog, 'warn'>
   readonly #message: string
   readonly #counts: Record<Name, number>
   #reportedAt = -Infinity
   #pending = false
 
   /** @param names what is counted, as the log names it */
-  constructor (log: FastifyBaseLogger, message: string, names: readonly Name[]) {
+  constructor (log: Pick<BrokerLog, 'warn'>, message: string, names: readonly Name[]) {
     this.#log = log
     this.#message = message
     this.#counts = Object.fromEntries(names.map(name => [name, 0])) as Record<Name, number>

@@ -5,7 +5,7 @@ import type { FastifyInstance, RouteOptions } from 'fastify'
 import type { SSEEventName, SSEResponseSchema } from '../../types/index.js'
 import { EVENT_STREAM } from './accept.js'
 import { SSE_ERR_INVALID_OPTION, SSE_ERR_UNKNOWN_EVENT } from '../errors.js'
-import type { Hub } from '../hub/hub.js'
+import { coreOf } from '../hub/hub.js'
 import { checkEventName } from '../names.js'
 import type { HubOptions } from '../options.js'
 
@@ -62,7 +62,7 @@ export function describeStreams (fastify: FastifyInstance): void {
       if (Object.keys(others).length === 0) delete response[status]
       else response[status] = { ...answer, content: others }
       fills.push(() => {
-        const { options } = this.sse as unknown as Hub
+        const { options } = coreOf(this.sse)
         checkKnown(namesOf(answer)!, options, route)
         const schema = streamSchema(namesOf(answer)!, options)
         response[status] = { ...answer, content: { ...answer.content, [EVENT_STREAM]: { ...media, schema } } }

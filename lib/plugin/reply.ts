@@ -5,7 +5,7 @@ import { acceptsEventStream, acceptsGzip } from './accept.js'
 import type { Admission } from '../hub/admission.js'
 import type { Client } from '../client/client.js'
 import { SSE_ERR_ALREADY_SENT, SSE_ERR_INVALID_OPTION, SSE_ERR_NOT_ACCEPTABLE } from '../errors.js'
-import type { Hub } from '../hub/hub.js'
+import type { HubCore } from '../hub/core.js'
 import { checkChannels } from '../names.js'
 import { EventStream } from '../transport/event-stream.js'
 import { hubOf, isTaken, takeOver } from './takeover.js'
@@ -19,25 +19,21 @@ export function sse (this: FastifyReply, channels: string | readonly string[] = 
   const key = admissionKey(hub, request)
   admit(hub.admission, this, key)
   const names = checkChannels(typeof channels === 'string' ? [channels] : channels)
-  const client = hub.prepare(names, options,
-    () => lastEventIdOf(request.raw.headers['last-event-id'], request.raw.url!, hub.options.lastEventIdQuery),
+  const client = hub.connections.open(names, options, {
+    lastEventId: () => lastEventIdOf(request.raw.headers['last-event-id'], request.raw.url!, hub.options.lastEventIdQuery),
     // Where the application says in which encoding it answers, that is its own to make.
-    () => !this.hasHeader('content-encoding') && acceptsGzip(request.raw.headers['accept-encoding'] as string | undefined))
+    admitsGzip: () => !this.hasHeader('content-encoding') && acceptsGzip(request.raw.headers['accept-encoding'] as string | undefined)
+  })
   const stream = new EventStream(client, request.raw, raw, this)
   client.attach(stream)
-  // Nobody reads what follows a HEAD response's head, nor a connection that went while the handler was busy.
-  if (request.method !== 'HEAD' && client.alive) {
-    hub.enter(client, names, key)
-  } else {
-    client.closed = true
-    client.dismiss()
-  }
+  if (request.method !== 'HEAD' && client.alive) hub.connections.enter(client, names, key)
+  else hub.connections.dismiss(client)
   takeOver(this, client, stream)
   return client
 }
 
 /** What the request's client counts for, where that is limited. */
-function admissionKey ({ options }: Hub, request: FastifyRequest): string | undefined {
+function admissionKey ({ options }: HubCore, request: FastifyRequest): string | undefined {
   if (options.maxClientsPerKey === Infinity) return undefined
   const key: unknown = options.key(request)
   if (key === undefined || typeof key === 'string') return key

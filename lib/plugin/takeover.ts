@@ -4,7 +4,8 @@ import type { FastifyReply } from 'fastify'
 import { EVENT_STREAM } from './accept.js'
 import type { Client } from '../client/client.js'
 import { SSE_ERR_ALREADY_SENT } from '../errors.js'
-import type { Hub } from '../hub/hub.js'
+import type { HubCore } from '../hub/core.js'
+import { coreOf } from '../hub/hub.js'
 import type { EventStream } from '../transport/event-stream.js'
 
 const HEADERS = {
@@ -23,9 +24,9 @@ interface StreamingReply extends FastifyReply {
   [kClient]: Client | null
 }
 
-/** The hub nearest to the reply's route. */
-export function hubOf (reply: FastifyReply): Hub {
-  return reply.server.sse as unknown as Hub
+/** The core of the hub nearest to the reply's route. */
+export function hubOf (reply: FastifyReply): HubCore {
+  return coreOf(reply.server.sse)
 }
 
 /** Whether the reply is sent, or is a stream's. */
@@ -70,7 +71,7 @@ export function release (reply: FastifyReply): void {
     if (!reply.raw.headersSent) reply.raw.removeHeader(name)
   }
   reply.header('content-type', RELEASED)
-  hubOf(reply).abandon(client)
+  hubOf(reply).connections.leaveResponse(client)
 }
 
 /** What the answer depends on, with the client's encodings (RFC 9110 12.5.5). */
@@ -115,7 +116,7 @@ const OVERRIDES: PropertyDescriptorMap & ThisType<StreamingReply> = {
       }
       if (payload instanceof Error) {
         this.log.error({ err: payload }, 'the handler failed after reply.sse(), so its stream ends')
-        hubOf(this).disconnect(client, 'error')
+        hubOf(this).connections.disconnect(client, 'error')
       } else {
         this.log.warn({ err: new SSE_ERR_ALREADY_SENT() }, 'reply.send() was called after reply.sse()')
       }

@@ -4,6 +4,7 @@ import Fastify from 'fastify'
 import { AggregatorRegistry, Counter, Registry, type OpenMetricsContentType } from 'prom-client'
 import t, { type Test } from 'tap'
 import { FanoutTimer } from '../../lib/hub/fanout-timer.js'
+import { coreOf } from '../../lib/hub/hub.js'
 import sse, { SSE_ERR_BROKER_UNAVAILABLE, SSE_ERR_INVALID_OPTION, type BrokerStats, type SSEPluginOptions, type SSEStats } from '../../lib/index.js'
 import { Scheduler } from '../../lib/client/scheduler.js'
 import { buildApp } from '../support/app.js'
@@ -12,6 +13,7 @@ import { ERROR, MemoryLog } from '../support/memory-log.js'
 import { opener } from '../support/open.js'
 import { root } from '../support/root.js'
 import { unixHub } from '../support/unix-hub.js'
+import { undisturbed } from '../support/undisturbed.js'
 
 const KB = 'x'.repeat(1000)
 
@@ -274,7 +276,7 @@ t.test('the workers of a cluster are added up, and of the broker the worst is to
 })
 
 t.test('the duration of a fan-out ends when the last client in line has had its turn', async t => {
-  const scheduler = new Scheduler()
+  const scheduler = new Scheduler(undisturbed)
   const fanout = new FanoutTimer(scheduler)
   const observed = (): number => fanout.counts.reduce((sum, count) => sum + count, 0)
   const during: number[] = []
@@ -316,7 +318,7 @@ t.test('the duration of a fan-out ends when the last client in line has had its 
 })
 
 t.test('events of a burst are all measured, and each in the bucket of its own time', async t => {
-  const scheduler = new Scheduler()
+  const scheduler = new Scheduler(undisturbed)
   const fanout = new FanoutTimer(scheduler)
   const { now } = performance
   t.teardown(() => { performance.now = now })
@@ -368,9 +370,9 @@ t.test('a client whose socket takes nothing does not make the fan-out last longe
 
 t.test('a hub without metrics measures nothing', async t => {
   const plain = await buildApp(t)
-  t.equal((plain.sse as unknown as { scheduler: Scheduler }).scheduler.watcher, null)
+  t.equal(coreOf(plain.sse).scheduler.watcher, null)
   const measured = await buildApp(t, { metrics: { register: new Registry() } })
-  t.ok((measured.sse as unknown as { scheduler: Scheduler }).scheduler.watcher instanceof FanoutTimer)
+  t.ok(coreOf(measured.sse).scheduler.watcher instanceof FanoutTimer)
 })
 
 t.test('the README lists each metric with its type, and no other', async t => {

@@ -1,6 +1,7 @@
 // The hub alone, in the measured process: many channels with one subscriber each, whose stream takes all and keeps
 // nothing.
-import { Hub } from '../../lib/hub/hub.js'
+import { MemoryBroker } from '../../lib/brokers/memory.js'
+import { coreOf, Hub } from '../../lib/hub/hub.js'
 import { hubOptions } from '../../lib/options.js'
 import type { OutboxStream } from '../../lib/client/outbox.js'
 import { setTimeout } from 'node:timers/promises'
@@ -52,20 +53,21 @@ async function resident (): Promise<number> {
 }
 
 export async function channelCost ({ count, publishes, size }: Channels): Promise<ChannelCost> {
-  const hub = new Hub(hubOptions({}), log as never)
-  await hub.start()
+  const hub = new Hub(hubOptions({}), new MemoryBroker(), log as never)
+  const { connections, counters, scheduler } = coreOf(hub)
+  await coreOf(hub).start()
   const before = await resident()
   const sinks: Sink[] = []
   for (let index = 0; index < count; index++) {
     const channels = [`c${index}`]
-    const client = hub.prepare(channels, {}, () => null, () => false)
+    const client = connections.open(channels, {}, { lastEventId: () => null, admitsGzip: () => false })
     const sink = new Sink()
     sinks.push(sink)
     client.attach(sink)
-    hub.enter(client, channels)
+    connections.enter(client, channels)
     client.onOpen()
   }
-  await hub.scheduler.settled()
+  await scheduler.settled()
   const perChannel = (await resident() - before) / count
   const greetings = sinks.reduce((sum, sink) => sum + sink.chunks, 0)
   // A step that is coprime to the count goes through all channels, and not in the order in which they were made.
@@ -74,10 +76,10 @@ export async function channelCost ({ count, publishes, size }: Channels): Promis
   for (let index = 0; index < publishes; index++) {
     await hub.toChannel(`c${index * step % count}`, 'message', payloadOf(index, size).data)
   }
-  await hub.scheduler.settled()
-  await hub.scheduler.settled()
+  await scheduler.settled()
+  await scheduler.settled()
   const perPublish = (now() - startedAt) / publishes
-  if (hub.counters.delivered !== publishes) throw new Error(`${hub.counters.delivered} of ${publishes} events were delivered`)
+  if (counters.delivered !== publishes) throw new Error(`${counters.delivered} of ${publishes} events were delivered`)
   if (greetings !== count) throw new Error(`${greetings} of ${count} clients were greeted`)
   return { perPublish, perChannel }
 }

@@ -4,7 +4,7 @@ import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { Batches, Frame, type Batch } from '../../lib/wire/batch.js'
 import { Plain } from '../../lib/wire/encoding.js'
-import type { Hub } from '../../lib/hub/hub.js'
+import { coreOf } from '../../lib/hub/hub.js'
 import { Chunk, MAX_WRITE } from '../../lib/wire/chunk.js'
 import { buildApp, nextClient } from '../support/app.js'
 import { dechunk, RawClient } from '../support/raw-client.js'
@@ -125,7 +125,7 @@ const collectGarbage = runInNewContext('gc') as () => void
 
 /** Watches the lists that a hub makes; the function it returns tells how many of them are still held. */
 function watchLists (app: FastifyInstance): () => Promise<number> {
-  const { batches } = app.sse as unknown as Hub
+  const { delivery: { batches } } = coreOf(app.sse)
   const lists = new Set<WeakRef<Batch>>()
   const add = batches.add.bind(batches)
   batches.add = (batch, frame) => {

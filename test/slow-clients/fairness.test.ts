@@ -5,6 +5,7 @@ import type { FastifyInstance } from 'fastify'
 import { Scheduler, type Visited } from '../../lib/client/scheduler.js'
 import { buildApp, listen } from '../support/app.js'
 import { RawClient, requestText } from '../support/raw-client.js'
+import { undisturbed } from '../support/undisturbed.js'
 
 const CLIENTS = 2000
 
@@ -84,7 +85,7 @@ class Visitor implements Visited {
 }
 
 t.test('one that is queued twice is visited once a round', async t => {
-  const scheduler = new Scheduler()
+  const scheduler = new Scheduler(undisturbed)
   const log: string[] = []
   const a = new Visitor('a', log)
   const b = new Visitor('b', log)
@@ -98,7 +99,7 @@ t.test('one that is queued twice is visited once a round', async t => {
 })
 
 t.test('who is queued during a round waits for the next one', async t => {
-  const scheduler = new Scheduler()
+  const scheduler = new Scheduler(undisturbed)
   const log: string[] = []
   const rounds: number[] = []
   const a: Visitor = new Visitor('a', log, () => {
@@ -115,7 +116,7 @@ t.test('who is queued during a round waits for the next one', async t => {
 })
 
 t.test('settled() resolves after all in line were visited, even from within a visit, and with nobody in line', async t => {
-  const scheduler = new Scheduler()
+  const scheduler = new Scheduler(undisturbed)
   const log: string[] = []
   await scheduler.settled()
   let inner: Promise<unknown> | undefined
@@ -131,7 +132,7 @@ t.test('settled() resolves after all in line were visited, even from within a vi
 })
 
 t.test('a round that takes long is cut into slices, with turns of the event loop in between', async t => {
-  const scheduler = new Scheduler()
+  const scheduler = new Scheduler(undisturbed)
   const log: string[] = []
   const busy = (): void => {
     const end = performance.now() + 0.5
@@ -159,7 +160,7 @@ async function visitsOfOneTurn (t: Test, before: (scheduler: Scheduler, pass: (m
   let now = 1000
   const pass = (milliseconds: number): void => { now += milliseconds }
   t.intercept(performance, 'now', { value: () => now })
-  const scheduler = new Scheduler()
+  const scheduler = new Scheduler(undisturbed)
   const log: string[] = []
   const add = (): void => scheduler.add(new Visitor('visit', log, () => pass(0.05)))
   add()

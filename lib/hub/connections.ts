@@ -1,0 +1,282 @@
+// Who is here: opens clients, moves them between channels and ends them. It must not know what is sent to them, nor of requests
+// and replies.
+import type { SSEConnectOptions, SSEDisconnectReason, SSEMetadata } from '../../types/index.js'
+import { Client, type ClientHost } from '../client/client.js'
+import { randomId } from '../client/client-id.js'
+import { Opening, type OpeningHost } from '../client/opening.js'
+import { SSE_ERR_TOO_MANY_CHANNELS } from '../errors.js'
+import { checkChannel, checkClientId, checkEventName } from '../names.js'
+import { checkConnectOptions, compressionOf, USUAL_RETRY, type HubOptions } from '../options.js'
+import type { Counters } from '../observe/counters.js'
+import type { DataFormat } from '../schemas/data.js'
+import { Chunk } from '../wire/chunk.js'
+import { formatRetry } from '../wire/format.js'
+import type { Admission } from './admission.js'
+import type { SlowLog } from './delivery.js'
+import type { Encodings } from './encodings.js'
+import type { HubLog } from './hub-log.js'
+import type { Listeners } from './listeners.js'
+import type { Presence } from './presence.js'
+import type { Registry } from './registry.js'
+import { BROADCAST, clientTarget } from './targets.js'
+import type { Work } from './work.js'
+
+export interface ConnectionsParts {
+  readonly options: HubOptions
+  readonly work: Work
+  readonly admission: Admission
+  readonly registry: Registry
+  readonly presence: Presence
+  readonly listeners: Listeners
+  readonly encodings: Encodings
+  readonly data: DataFormat
+  readonly counters: Counters
+  readonly slowLog: SlowLog
+  readonly log: HubLog
+  /** What clients and their openings ask of the hub. */
+  readonly clientHost: ClientHost
+  readonly openingHost: OpeningHost
+}
+
+/** What the request of a new stream says. */
+export interface Requested {
+  /** What the client says it had last; asked for where the route gives nothing. */
+  lastEventId (): string | null
+  /** Whether the client may be answered with gzip. */
+  admitsGzip (): boolean
+}
+
+/** Reasons for which a client may still read: its stream ends after what waits for it. Otherwise it is cut. */
+const IN_ORDER: ReadonlySet<SSEDisconnectReason> = new Set(['server', 'shutdown', 'error'])
+
+export class Connections {
+  readonly #parts: ConnectionsParts
+  /** Clients that take no more events, and whose last bytes have not left. */
+  readonly #ending = new Set<Client>()
+  #onEnded: (() => void) | null = null
+
+  constructor (parts: ConnectionsParts) {
+    this.#parts = parts
+  }
+
+  /**
+   * Makes a client, which nobody knows yet.
+   * @throws SSE_ERR_INVALID_OPTION, SSE_ERR_INVALID_CHANNEL, SSE_ERR_TOO_MANY_CHANNELS, SSE_ERR_INVALID_CLIENT_ID,
+   *   SSE_ERR_INVALID_EVENT_NAME, SSE_ERR_UNKNOWN_EVENT
+   */
+  open (channels: readonly string[], options: SSEConnectOptions, requested: Requested): Client {
+    const { options: usual, encodings, clientHost, openingHost } = this.#parts
+    const checked = checkConnectOptions(options)
+    if (channels.length > usual.maxChannelsPerClient) throw new SSE_ERR_TOO_MANY_CHANNELS(usual.maxChannelsPerClient)
+    const stable = checked.id !== undefined
+    if (stable) checkClientId(checked.id)
+    const id = stable ? checked.id as string : randomId()
+    const names = this.#filter(checked.events)
+    const broadcast = checked.broadcast ?? true
+    const targets = broadcast ? [BROADCAST, ...channels] : [...channels]
+    if (stable) targets.push(clientTarget(id))
+    const compression = compressionOf(checked.compress, usual.compress)
+    const encoding = encodings.of(compression !== null && requested.admitsGzip() ? compression : null)
+    const lastEventId = checked.lastEventId === undefined ? requested.lastEventId() : checked.lastEventId || null
+    const opening = new Opening(openingHost, {
+      clientId: id,
+      greeting: checked.greeting ?? usual.greeting,
+      retry: checked.retry === undefined ? usual.retry : checked.retry,
+      mode: checked.replay ?? usual.replay,
+      lastEventId,
+      targets,
+      names,
+      encoding
+    })
+    const client = new Client(clientHost, { id, stable, metadata: checked.metadata as SSEMetadata | undefined, lastEventId, names, broadcast, opening, encoding })
+    opening.begin(client)
+    return client
+  }
+
+  #filter (events: readonly unknown[] | undefined): ReadonlySet<string> | null {
+    if (events === undefined) return null
+    const names = new Set<string>()
+    for (const event of events) {
+      checkEventName(event)
+      this.#parts.data.checkKnown(event)
+      names.add(event)
+    }
+    return names
+  }
+
+  /** From here on the client is in its channels, and counts for its key. */
+  enter (client: Client, channels: readonly string[], key?: string): void {
+    const { work, counters, registry, presence, listeners } = this.#parts
+    work.begin()
+    try {
+      counters.connections++
+      client.key = key
+      registry.add(client)
+      for (const channel of channels) registry.join(client, channel)
+      presence.announce(client)
+      listeners.came(client, channels)
+    } finally {
+      work.end()
+    }
+  }
+
+  /**
+   * Answers with a head alone: nobody reads what follows a HEAD response's head, nor a connection that went while the handler
+   * was busy. The signal is aborted after the handler's turn, so that what the handler registers there is called.
+   */
+  dismiss (client: Client): void {
+    client.closed = true
+    client.finishEmpty()
+    setImmediate(() => this.#parts.listeners.abort(client))
+  }
+
+  /** @throws SSE_ERR_INVALID_CHANNEL, SSE_ERR_TOO_MANY_CHANNELS */
+  join (client: Client, channel: string): void {
+    const { options: { maxChannelsPerClient }, work, registry, presence, listeners } = this.#parts
+    checkChannel(channel)
+    if (client.closed || client.isIn(channel)) return
+    if (client.channels.size >= maxChannelsPerClient) throw new SSE_ERR_TOO_MANY_CHANNELS(maxChannelsPerClient)
+    work.begin()
+    try {
+      registry.join(client, channel)
+      presence.announce(client)
+      listeners.joined(client, channel)
+    } finally {
+      work.end()
+    }
+  }
+
+  leave (client: Client, channel: string): void {
+    const { work, registry, presence, listeners } = this.#parts
+    if (client.closed || !client.isIn(channel)) return
+    work.begin()
+    try {
+      registry.leave(client, channel)
+      presence.announce(client)
+      listeners.left(client, channel)
+    } finally {
+      work.end()
+    }
+  }
+
+  /** Ends a client, once. One that is ending already, and whose last bytes nobody takes, is cut. */
+  disconnect (client: Client, reason: SSEDisconnectReason): void {
+    const { work, registry, presence, listeners } = this.#parts
+    work.begin()
+    try {
+      const inOrder = IN_ORDER.has(reason)
+      if (!client.closed) {
+        client.closed = true
+        registry.remove(client)
+        presence.withdraw(client)
+        listeners.went(client, reason)
+        if (inOrder) {
+          this.#ending.add(client)
+          client.finish(reason === 'shutdown' ? this.#farewell(client) : null)
+        }
+      }
+      if (!inOrder) client.cut()
+    } finally {
+      work.end()
+    }
+  }
+
+  /** The client's socket has accepted nothing for too long. */
+  stalled (client: Client): void {
+    const { counters, slowLog } = this.#parts
+    counters.slowDisconnects++
+    slowLog.count('stalledClients')
+    this.disconnect(client, 'stalled')
+  }
+
+  /** Its response is not its stream's: something else is answered. */
+  leaveResponse (client: Client): void {
+    this.#parts.work.begin()
+    try {
+      this.disconnect(client, 'error')
+      client.leaveResponse()
+    } finally {
+      this.#parts.work.end()
+    }
+  }
+
+  /** Writing to a client failed. */
+  failed (client: Client, error: unknown): void {
+    const { work, log } = this.#parts
+    work.begin()
+    try {
+      log.error({ err: error, clientId: client.id }, 'writing to a client failed')
+      this.disconnect(client, 'error')
+      client.cut()
+    } finally {
+      work.end()
+    }
+  }
+
+  /** The client can't be reached any more. */
+  gone (client: Client): void {
+    this.#parts.work.begin()
+    try {
+      if (!client.closed) this.disconnect(client, client.finished ? 'server' : 'client')
+      this.#ending.delete(client)
+      if (this.#ending.size === 0) this.#onEnded?.()
+    } finally {
+      this.#parts.work.end()
+    }
+  }
+
+  /** All clients with a stream, those included whose last bytes are on their way. */
+  * all (): Generator<Client, void> {
+    yield * this.#parts.registry.clients
+    yield * this.#ending
+  }
+
+  /** Ends the clients whose connection is gone, and returns how many there were. */
+  sweep (): number {
+    const { work } = this.#parts
+    let count = 0
+    work.begin()
+    try {
+      for (const client of this.all()) {
+        if (client.alive) continue
+        this.disconnect(client, 'client')
+        count++
+      }
+    } finally {
+      work.end()
+    }
+    return count
+  }
+
+  /**
+   * Ends every stream after its last events, and waits until the bytes have left and the application has heard of it.
+   * @param timeout what is left when it resolves is cut
+   */
+  async close (timeout: Promise<void>): Promise<void> {
+    const { work, registry } = this.#parts
+    const clients = [...this.all()]
+    work.begin()
+    try {
+      for (const client of [...registry.clients]) this.disconnect(client, 'shutdown')
+    } finally {
+      work.end()
+    }
+    const ended = new Promise<void>(resolve => { this.#onEnded = resolve })
+    if (this.#ending.size > 0) await Promise.race([ended, timeout])
+    for (const client of [...this.#ending]) {
+      client.cut()
+      client.endSession('destroy')
+    }
+    for (const client of clients) client.endSession('close')
+    await Promise.race([work.idle(), timeout])
+  }
+
+  /** The last words of a stream at shutdown: they spread the reconnects. */
+  #farewell (client: Client): Chunk | null {
+    const { reconnectSpread } = this.#parts.options
+    if (reconnectSpread === 0) return null
+    const wait = (client.retry ?? USUAL_RETRY) + Math.floor(Math.random() * (reconnectSpread + 1))
+    const text = formatRetry(wait) + '\n'
+    return Chunk.fromText(text, text.length)
+  }
+}

@@ -1,0 +1,62 @@
+// Who is in a channel, over all instances, and what the other instances are told of this one's clients. It must not know how
+// they are told: that is the broker's.
+import type { Broker, SSEPresence } from '../../types/index.js'
+import type { Client } from '../client/client.js'
+import { randomId } from '../client/client-id.js'
+import type { HubLog } from './hub-log.js'
+import type { Registry } from './registry.js'
+
+export class Presence {
+  readonly #broker: Broker
+  readonly #registry: Registry
+  readonly #log: HubLog
+  /** This instance's name, where the broker has none for it. */
+  readonly #instance = randomId()
+  /** What the clients are called towards the other instances. */
+  readonly #keys = new Map<Client, string>()
+  #keyCount = 0
+
+  constructor (broker: Broker, registry: Registry, log: HubLog) {
+    this.#broker = broker
+    this.#registry = registry
+    this.#log = log
+  }
+
+  /** Tells the other instances of a client's channels. */
+  announce (client: Client): void {
+    const { presence } = this.#broker
+    if (presence === undefined) return
+    let key = this.#keys.get(client)
+    if (key === undefined) this.#keys.set(client, key = String(++this.#keyCount))
+    const member = { clientId: client.id, metadata: client.metadata, channels: client.channelNames() }
+    this.#tellOthers(() => presence.set(key, member))
+  }
+
+  /** Tells the other instances that a client is gone. */
+  withdraw (client: Client): void {
+    const key = this.#keys.get(client)
+    if (key === undefined) return
+    this.#keys.delete(client)
+    this.#tellOthers(() => this.#broker.presence!.delete(key))
+  }
+
+  /** What is told of a client of this instance. */
+  of ({ id, metadata }: Client): SSEPresence {
+    return { clientId: id, metadata, instance: this.#broker.presence?.instance ?? this.#instance }
+  }
+
+  in (channel: string): SSEPresence[] {
+    const { presence } = this.#broker
+    if (presence !== undefined) return presence.in(channel) as SSEPresence[]
+    return Array.from(this.#registry.inChannel(channel), client => this.of(client))
+  }
+
+  /** A broker that fails here must not leave a client half connected. */
+  #tellOthers (tell: () => void): void {
+    try {
+      tell()
+    } catch (error) {
+      this.#log.error({ err: error }, 'the broker could not tell the other instances of a client')
+    }
+  }
+}

@@ -1,0 +1,54 @@
+// How the hub is: what `stats()` and the metrics tell. It must not know to whom.
+import type { Broker, SSEStats } from '../../types/index.js'
+import type { History } from '../history/history.js'
+import type { Counters } from '../observe/counters.js'
+import type { Connections } from './connections.js'
+import type { HubLog } from './hub-log.js'
+import type { Registry } from './registry.js'
+
+export class Stats {
+  readonly #broker: Broker
+  readonly #registry: Registry
+  readonly #connections: Connections
+  readonly #counters: Counters
+  readonly #history: History
+  readonly #log: HubLog
+  readonly #startedAt = performance.now()
+
+  constructor (broker: Broker, registry: Registry, connections: Connections, counters: Counters, history: History, log: HubLog) {
+    this.#broker = broker
+    this.#registry = registry
+    this.#connections = connections
+    this.#counters = counters
+    this.#history = history
+    this.#log = log
+  }
+
+  read (): SSEStats {
+    return { ...this.#own(), broker: this.#broker.stats?.() ?? null }
+  }
+
+  /** For metrics: a broker that fails to tell how it is must not keep the rest from being told. */
+  readAnyhow (): SSEStats {
+    try {
+      return this.read()
+    } catch (error) {
+      this.#log.error({ err: error }, 'the broker could not tell how it is')
+      return { ...this.#own(), broker: null }
+    }
+  }
+
+  #own (): Omit<SSEStats, 'broker'> {
+    let bufferedBytes = 0
+    for (const client of this.#connections.all()) bufferedBytes += client.bufferedBytes
+    return {
+      clients: this.#registry.clients.size,
+      channels: this.#registry.channelCount,
+      ...this.#counters,
+      bufferedBytes,
+      historyEvents: this.#history.count,
+      historyBytes: this.#history.bytes,
+      uptime: performance.now() - this.#startedAt
+    }
+  }
+}
