@@ -136,7 +136,7 @@ export class Replays {
       this.#forget(blockKey, known)
       // One that the present cut off serves those who came with it. What history has let go
       // of since may have been in it, and what it was filled with is not.
-      if (known.end === end && known.tick >= this.#history.filledAt && !this.#history.lost(targets, replay.cursor, known.tick) && !this.#history.superseded(targets, known.tick)) {
+      if (known.end === end && known.tick >= this.#history.filledTick && !this.#history.lost(targets, replay.cursor, known.tick) && !this.#history.superseded(targets, known.tick)) {
         this.#keep(blockKey, known)
         return known
       }
