@@ -1,96 +1,20 @@
-// What is kept of the past, per target (a channel, the broadcasts, a client id), for replays. It must not know of
-// clients or of the broker. Every event has a position: a number that grows in the order of delivery.
+// The events that are kept for replays, within limits. A target is a channel, the broadcasts, or a client id. This file
+// must not know of clients or of the broker.
 //
-// An event with a key says a state: of each event name and key the newest is kept, and one that removes its key is kept for
-// those who knew the state. What a newer one has taken the place of is no loss.
-import { Line } from './line.js'
+// An event's position is a number that grows in the order of delivery. A floor says which events are missing: with a floor
+// of 7, those up to position 7 may be. A tick says when they were removed: it grows with each removal. A client that has
+// all up to 5, and was told of losses up to tick 3, has a new loss if a floor became 7 at tick 4.
+import { entryOf, type KeptEvent } from './entry.js'
+import type { Line } from './line.js'
+import { firstPosition, merged } from './merge.js'
+import type { PastEvent, TargetEntry, TargetHistory } from './target-history.js'
+import { TargetIndex } from './target-index.js'
+import { Timeline } from './timeline.js'
 
-/** What one kept event takes beside its strings: its record, the strings' heads. */
-const EVENT_OVERHEAD = 240
-/** What an event's place in a target's list takes, there and in the event. */
-const PLACE_OVERHEAD = 32
-/** What finding an event by its key takes, a target. */
-const KEY_OVERHEAD = 100
-/** What one target takes, its name aside. */
-const TARGET_OVERHEAD = 400
-/** Filled targets of which nothing is kept: so many are known to be empty. */
-const MAX_EMPTY = 10_000
-
-export interface KeptEvent {
-  readonly position: number
-  readonly name: string
-  /** The client id that does not get it; `''` for none. */
-  readonly except: string
-  /** Whether it may be compressed together with others. */
-  readonly compress: boolean
-  /** Whose state it says; `''` for none. */
-  readonly key: string
-  /** Whether that state is to be forgotten. */
-  readonly remove: boolean
-  /** Whether its data is text as it was given. */
-  readonly raw: boolean
-  /** Its text on the wire. */
-  readonly text: string
-  /** Bytes of `text` in UTF-8. */
-  readonly size: number
-}
-
-interface Entry extends KeptEvent {
-  /** The targets' own records: a caller's strings would be kept once an event. */
-  readonly targets: readonly Kept[]
-  readonly time: number
-  readonly cost: number
-  /** How many targets still hold it. */
-  holders: number
-  older: Entry | null
-  newer: Entry | null
-}
-
-/** What is kept of a target. */
-class Kept {
-  readonly target: string
-  /** Position up to which nothing is known, and since which tick. */
-  floor: number
-  trimmedAt: number
-  /** What was before is put in, as far as it is known elsewhere. */
-  filled = false
-  /** The tick at which an event last took the place of another one. */
-  supersededAt = 0
-  readonly events = new Line<Entry>()
-  /** Made on first use, as most targets have none: those with a key, those that remove one, and each key's newest. */
-  states: Line<Entry> | null = null
-  removals: Line<Entry> | null = null
-  newest: Map<string, Entry> | null = null
-
-  constructor (target: string, floor: number, trimmedAt: number) {
-    this.target = target
-    this.floor = floor
-    this.trimmedAt = trimmedAt
-  }
-
-  get count (): number {
-    return this.events.count + (this.states?.count ?? 0) + (this.removals?.count ?? 0)
-  }
-
-  /** The line that an event belongs in. */
-  lineOf ({ key, remove }: KeptEvent): Line<Entry> {
-    if (key === '') return this.events
-    this.states ??= new Line()
-    this.removals ??= new Line()
-    return remove ? this.removals : this.states
-  }
-
-  /** All that is kept; those who never knew a state need not be told that it is gone. */
-  lines (fresh: boolean): Array<Line<Entry>> {
-    const lines = [this.events]
-    if (this.states !== null) lines.push(this.states)
-    if (this.removals !== null && !fresh) lines.push(this.removals)
-    return lines
-  }
-}
+export type { KeptEvent }
 
 export interface HistoryLimits {
-  /** Events per target; of those with a key, keys. */
+  /** Events per target. Of those with a key, as many that set a state, and as many that remove one. */
   readonly size: number
   /** Milliseconds. */
   readonly maxAge: number
@@ -100,207 +24,130 @@ export interface HistoryLimits {
 
 export class History {
   readonly #limits: HistoryLimits
-  readonly #targets = new Map<string, Kept>()
-  /** All entries in order, whatever their targets. */
-  #oldest: Entry | null = null
-  #newest: Entry | null = null
-  #count = 0
-  #bytes = 0
+  readonly #targets = new TargetIndex()
+  readonly #timeline = new Timeline<TargetHistory>()
   #tick = 0
-  /** Filled, and nothing is kept of them. */
-  readonly #empty = new Set<Kept>()
-  /** The tick of the latest `fill`. */
-  #filledAt = 0
-  /** Stands for the floors of the targets of which nothing is kept. */
-  #forgottenFloor = 0
-  #forgottenAt = 0
+  #filledTick = 0
 
   constructor (limits: HistoryLimits) {
     this.#limits = limits
   }
 
-  /** Events kept, those aside that only remove a state. */
+  /** Events kept, without those that remove a state. An event for three targets counts once. */
   get count (): number {
-    return this.#count
+    return this.#timeline.count
   }
 
-  /** Bytes they take, overhead included. */
+  /** Bytes that all of it takes, overhead included. */
   get bytes (): number {
-    return this.#bytes
+    return this.#timeline.bytes + this.#targets.bytes
   }
 
-  /** Grows with every event that goes: tells losses apart by when they came about. */
+  /** Grows with each removal. */
   get tick (): number {
     return this.#tick
   }
 
-  /** When something that came late was put in: what was read before is not all. */
-  get filledAt (): number {
-    return this.#filledAt
+  /** The tick of the latest `fill`: what was read before may lack older events. */
+  get filledTick (): number {
+    return this.#filledTick
   }
 
+  /** @param event later than all that were added */
   add (event: KeptEvent, targets: readonly string[]): void {
     const { size, maxAge } = this.#limits
-    if (size === 0) {
-      this.#forgottenFloor = event.position
-      this.#forgottenAt = ++this.#tick
-      return
-    }
-    const kept = targets.map(target => this.#of(target))
-    const entry = entryOf(event, kept, maxAge === Infinity ? 0 : performance.now())
-    entry.older = this.#newest
-    if (this.#newest === null) this.#oldest = entry
-    else this.#newest.newer = entry
-    this.#newest = entry
-    this.#countIn(entry)
-    for (const list of kept) {
-      if (entry.key !== '') this.#supersede(list, entry)
-      const line = list.lineOf(entry)
+    if (size === 0) return this.#targets.setSharedFloor(event.position, ++this.#tick)
+    const histories = targets.map(target => this.#targets.of(target))
+    const entry = entryOf(event, histories, maxAge === Infinity ? 0 : performance.now())
+    this.#timeline.push(entry)
+    for (const history of histories) {
+      if (entry.key !== '') this.#replace(history, entry)
+      const line = history.lineOf(entry)
       line.push(entry)
-      this.#empty.delete(list)
-      if (line.count > size) this.#trim(list, line)
+      this.#targets.deleteEmpty(history)
+      if (line.count > size) this.#dropOldest(history, line)
     }
-    this.#bound()
+    this.#dropOverBytes()
     if (maxAge !== Infinity) this.expire()
   }
 
-  /** An event takes the place of what said its key's state before. */
-  #supersede (kept: Kept, entry: Entry): void {
-    kept.newest ??= new Map()
-    const state = stateName(entry)
-    const before = kept.newest.get(state)
-    kept.newest.set(state, entry)
-    if (before === undefined) return
-    kept.lineOf(before).remove(before)
-    kept.supersededAt = ++this.#tick
-    if (--before.holders === 0) this.#unlink(before)
+  /**
+   * Adds what the broker knows of a target from before this instance began.
+   * @param events oldest first
+   * @param floor position of the newest event that the broker has lost
+   * @param known position up to which the broker has told everything
+   */
+  fill (target: string, events: readonly PastEvent[], floor: number, known: number): void {
+    // There must be no hole between the broker's events and those here. If the broker told all up to 20, and the floor here
+    // rose to 25 before the answer came, 21 to 25 would be missing in the middle.
+    if (this.#targets.floor(target) > known) return
+    const history = this.#targets.of(target)
+    const missing = history.missing(events)
+    for (const line of history.lines(false)) {
+      const entries = missing.get(line) ?? []
+      const fitting = entries.slice(0, Math.max(0, this.#limits.size - line.count))
+      history.fillLine(line, fitting, entries[fitting.length]?.position ?? 0, ++this.#tick)
+      for (const entry of fitting) this.#timeline.unshift(entry)
+    }
+    this.#filledTick = ++this.#tick
+    history.setFilled(floor, this.#tick)
+    if (history.count === 0) this.#targets.addEmpty(history)
+    this.#dropOverBytes()
+  }
+
+  /** Those of some targets that were not filled, and of which the broker may know events after a position. */
+  unfilled (targets: readonly string[], after: number): string[] {
+    return targets.filter(target => this.#targets.get(target)?.filled !== true && this.#targets.floor(target) > after)
+  }
+
+  /** Removes everything up to a position, of all targets. */
+  skipTo (position: number): void {
+    this.#timeline.clear()
+    this.#targets.forgetAll(position, ++this.#tick)
+  }
+
+  /** Removes what is older than `maxAge`. */
+  expire (): void {
+    const before = performance.now() - this.#limits.maxAge
+    for (let oldest = this.#timeline.oldest; oldest !== null && oldest.time < before; oldest = this.#timeline.oldest) this.#evict(oldest)
   }
 
   /**
-   * Puts in what is known from elsewhere of a target's events that are not kept.
-   * @param events oldest first
-   * @param floor position of the newest one that is lost
-   * @param known the position up to which that is all there is
+   * Removes what is older than `maxAge` of some targets. `expire` stops at the first event that is young enough, and `fill`
+   * puts its events before all others: if `a` is filled with one of 50 s after `b` was with one of 90 s, the order is 50,
+   * 90, and with a `maxAge` of 60 s `expire` would not find the 90.
    */
-  fill (target: string, events: ReadonlyArray<KeptEvent & { readonly age: number }>, floor: number, known: number): void {
-    // Behind its floors everything is kept. What went from there since the other side was asked would be a hole.
-    const before = this.#targets.get(target)
-    if ((before === undefined ? this.#forgottenFloor : floorOf(before)) > known) return
-    const kept = this.#of(target)
-    const older = this.#olderOf(kept, events)
-    for (const line of kept.lines(false)) {
-      const entries = older.get(line) ?? []
-      const fitting = entries.slice(0, Math.max(0, this.#limits.size - line.count))
-      line.floor = entries[fitting.length]?.position ?? 0
-      line.trimmedAt = ++this.#tick
-      line.unshift(fitting.toReversed())
-      for (const entry of fitting) {
-        this.#putFirst(entry)
-        if (entry.key !== '') (kept.newest ??= new Map()).set(stateName(entry), entry)
-      }
-    }
-    kept.floor = Math.min(floor, kept.floor)
-    kept.trimmedAt = this.#filledAt = ++this.#tick
-    kept.filled = true
-    if (kept.count === 0) this.#empty.add(kept)
-    if (this.#empty.size > MAX_EMPTY) this.#forget(this.#empty.values().next().value!)
-    this.#bound()
-  }
-
-  /** Those of some events that a target lacks, by their lines, newest first. */
-  #olderOf (kept: Kept, events: ReadonlyArray<KeptEvent & { readonly age: number }>): Map<Line<Entry>, Entry[]> {
-    const now = performance.now()
-    const older = new Map<Line<Entry>, Entry[]>()
-    const states = new Set(kept.newest?.keys())
-    for (const event of events.toReversed()) {
-      const line = kept.lineOf(event)
-      if (event.position > Math.max(kept.floor, line.floor)) continue
-      if (event.key !== '') {
-        const state = stateName(event)
-        if (states.has(state)) continue
-        states.add(state)
-      }
-      const entries = older.get(line)
-      const entry = entryOf(event, [kept], now - event.age)
-      if (entries === undefined) older.set(line, [entry])
-      else entries.push(entry)
-    }
-    return older
-  }
-
-  /** The oldest of all from now on: it is what goes first. */
-  #putFirst (entry: Entry): void {
-    entry.newer = this.#oldest
-    if (this.#oldest === null) this.#newest = entry
-    else this.#oldest.older = entry
-    this.#oldest = entry
-    this.#countIn(entry)
-  }
-
-  /** Those of some targets that were not filled, and of which something after a position may be known elsewhere. */
-  unfilled (targets: readonly string[], after: number): string[] {
-    return targets.filter(target => {
-      const kept = this.#targets.get(target)
-      return kept === undefined ? this.#forgottenFloor > after : !kept.filled && floorOf(kept) > after
-    })
-  }
-
-  /** Lets go of everything up to a position, of whatever target. */
-  skipTo (position: number): void {
-    this.#targets.clear()
-    this.#empty.clear()
-    this.#oldest = this.#newest = null
-    this.#count = this.#bytes = 0
-    this.#forgottenFloor = position
-    this.#forgottenAt = ++this.#tick
-  }
-
-  /** Lets go of what is older than `maxAge`. */
-  expire (): void {
-    const before = performance.now() - this.#limits.maxAge
-    while (this.#oldest !== null && this.#oldest.time < before) this.#evict(this.#oldest)
-  }
-
-  /** Lets go of what is older than `maxAge` of these targets: what was filled in is in no order with the others'. */
   expireOf (targets: readonly string[]): void {
     const before = performance.now() - this.#limits.maxAge
     for (const target of targets) {
-      const kept = this.#targets.get(target)
-      if (kept === undefined || !kept.filled) continue
-      for (const line of kept.lines(false)) {
-        while (line.oldest !== undefined && line.oldest.time < before) this.#trim(kept, line)
+      const history = this.#targets.get(target)
+      if (history === undefined || !history.filled) continue
+      for (const line of history.lines(false)) {
+        while (line.oldest !== undefined && line.oldest.time < before) this.#dropOldest(history, line)
       }
     }
   }
 
   /**
-   * Whether something after a position is gone from one of these targets.
-   * @param since only what went after this tick counts
+   * Whether an event after a position is missing from one of these targets.
+   * @param since only removals after this tick count
    */
   lost (targets: readonly string[], after: number, since: number): boolean {
-    for (const target of targets) {
-      const kept = this.#targets.get(target)
-      if (kept === undefined) {
-        if (this.#forgottenFloor > after && this.#forgottenAt > since) return true
-        continue
-      }
-      if (kept.floor > after && kept.trimmedAt > since) return true
-      for (const { floor, trimmedAt } of kept.lines(false)) if (floor > after && trimmedAt > since) return true
-    }
+    for (const target of targets) if (this.#targets.lost(target, after, since)) return true
     return false
   }
 
-  /** Whether an event of these targets has taken the place of another one after a tick. */
+  /** Whether an event of these targets has replaced one of the same key after a tick. */
   superseded (targets: readonly string[], since: number): boolean {
-    return targets.some(target => (this.#targets.get(target)?.supersededAt ?? 0) > since)
+    return targets.some(target => (this.#targets.get(target)?.replacedTick ?? 0) > since)
   }
 
-  /** Whether one of these targets has states. */
+  /** Whether one of these targets has events with a key. */
   hasStates (targets: readonly string[]): boolean {
-    return targets.some(target => (this.#targets.get(target)?.newest?.size ?? 0) > 0)
+    return targets.some(target => this.#targets.get(target)?.hasStates ?? false)
   }
 
-  /** The states that a target's events of a name say, oldest first. */
+  /** The events of one name that set a state of a target, oldest first. */
   * states (target: string, name: string): Generator<KeptEvent, void> {
     const line = this.#targets.get(target)?.states
     if (line == null) return
@@ -309,139 +156,51 @@ export class History {
   }
 
   /**
-   * Whether anything is kept for a target after a position, up to another one.
-   * @param fresh without what only removes a state, for one who never knew it
+   * Whether a target has an event after a position, and not after `to`.
+   * @param fresh for a client that knows no state yet: events that remove one are left out
    */
   has (target: string, after: number, to: number, fresh = false): boolean {
     return this.first([target], after, to, fresh) !== 0
   }
 
-  /** Position of the first event of these targets after a position, up to another one; 0 where there is none. */
+  /** The position of the first event of these targets after a position, and not after `to`; 0 if there is none. */
   first (targets: readonly string[], after: number, to: number, fresh = false): number {
-    let first = 0
-    for (const line of this.#lines(targets, fresh)) {
-      const entry = line.at(line.indexAfter(after))
-      if (entry !== undefined && entry.position <= to && (first === 0 || entry.position < first)) first = entry.position
-    }
-    return first
+    return firstPosition(this.#lines(targets, fresh), after, to)
   }
 
-  /**
-   * The events of these targets after a position, up to another one, in order; an event in several of them once.
-   */
-  * range (targets: readonly string[], after: number, to: number, fresh = false): Generator<KeptEvent, void> {
-    const ways = this.#lines(targets, fresh).map(line => ({ line, at: line.indexAfter(after) }))
-    for (;;) {
-      let next: Entry | undefined
-      for (const { line, at } of ways) {
-        const entry = line.at(at)
-        if (entry !== undefined && (next === undefined || entry.position < next.position)) next = entry
-      }
-      if (next === undefined || next.position > to) return
-      // What `fill` put in is one entry a target.
-      for (const way of ways) if (way.line.at(way.at)?.position === next.position) way.at++
-      yield next
-    }
+  /** The events of these targets after a position, and not after `to`, in order. An event of several targets comes once. */
+  range (targets: readonly string[], after: number, to: number, fresh = false): Generator<KeptEvent, void> {
+    return merged(this.#lines(targets, fresh), after, to)
   }
 
-  #lines (targets: readonly string[], fresh: boolean): Array<Line<Entry>> {
+  #lines (targets: readonly string[], fresh: boolean): Array<Line<TargetEntry>> {
     return targets.flatMap(target => this.#targets.get(target)?.lines(fresh) ?? [])
   }
 
-  #of (target: string): Kept {
-    let kept = this.#targets.get(target)
-    if (kept === undefined) {
-      kept = new Kept(target, this.#forgottenFloor, this.#forgottenAt)
-      this.#targets.set(target, kept)
-      this.#bytes += TARGET_OVERHEAD + stringBytes(target)
-    }
-    return kept
+  #replace (history: TargetHistory, entry: TargetEntry): void {
+    const before = history.replace(entry)
+    if (before === undefined) return
+    history.replacedTick = ++this.#tick
+    if (--before.holders === 0) this.#timeline.remove(before)
   }
 
-  #countIn (entry: Entry): void {
-    if (!entry.remove) this.#count++
-    this.#bytes += entry.cost
+  #dropOverBytes (): void {
+    while (this.bytes > this.#limits.maxBytes && this.#timeline.oldest !== null) this.#evict(this.#timeline.oldest)
   }
 
-  #bound (): void {
-    while (this.#bytes > this.#limits.maxBytes && this.#oldest !== null) this.#evict(this.#oldest)
-  }
-
-  /** Lets go of the oldest event of all. */
-  #evict (entry: Entry): void {
-    for (const kept of entry.targets) {
-      const line = kept.lineOf(entry)
-      if (line.oldest === entry) this.#trim(kept, line)
+  /** Removes the oldest entry of all from each of its targets. */
+  #evict (entry: TargetEntry): void {
+    for (const history of entry.targets) {
+      const line = history.lineOf(entry)
+      // A target may have removed the entry before: by its size, or for a newer one of the same key.
+      if (line.oldest === entry) this.#dropOldest(history, line)
     }
   }
 
-  /** Lets go of the oldest event of a target's line, and of the target with its last one. */
-  #trim (kept: Kept, line: Line<Entry>): void {
-    const entry = line.oldest!
-    line.shift()
-    line.floor = entry.position
-    line.trimmedAt = ++this.#tick
-    if (entry.key !== '') kept.newest!.delete(stateName(entry))
-    if (--entry.holders === 0) this.#unlink(entry)
-    if (kept.count === 0) this.#forget(kept)
+  /** Removes the oldest entry of a target's line. The target is forgotten when that was its last entry. */
+  #dropOldest (history: TargetHistory, line: Line<TargetEntry>): void {
+    const entry = history.dropOldest(line, ++this.#tick)
+    if (--entry.holders === 0) this.#timeline.remove(entry)
+    if (history.count === 0) this.#targets.forget(history)
   }
-
-  /** Lets go of a target of which nothing is kept. */
-  #forget (kept: Kept): void {
-    this.#targets.delete(kept.target)
-    this.#empty.delete(kept)
-    this.#bytes -= TARGET_OVERHEAD + stringBytes(kept.target)
-    this.#forgottenFloor = Math.max(this.#forgottenFloor, floorOf(kept))
-    this.#forgottenAt = Math.max(kept.trimmedAt, ...kept.lines(false).map(({ trimmedAt }) => trimmedAt))
-  }
-
-  #unlink (entry: Entry): void {
-    if (entry.older === null) this.#oldest = entry.newer
-    else entry.older.newer = entry.newer
-    if (entry.newer === null) this.#newest = entry.older
-    else entry.newer.older = entry.older
-    if (!entry.remove) this.#count--
-    this.#bytes -= entry.cost
-  }
-}
-
-function entryOf (event: KeptEvent, targets: readonly Kept[], time: number): Entry {
-  return {
-    position: event.position,
-    name: event.name,
-    except: event.except,
-    compress: event.compress,
-    key: event.key,
-    remove: event.remove,
-    raw: event.raw,
-    text: event.text,
-    size: event.size,
-    targets,
-    time,
-    cost: costOf(event, targets.length),
-    holders: targets.length,
-    older: null,
-    newer: null
-  }
-}
-
-/** Which state an event says: names hold no line break. */
-function stateName ({ name, key }: KeptEvent): string {
-  return `${name}\n${key}`
-}
-
-/** Position of the newest event of a target that is not kept any more, or of which nothing is known. */
-function floorOf (kept: Kept): number {
-  return Math.max(kept.floor, ...kept.lines(false).map(({ floor }) => floor))
-}
-
-function costOf (event: KeptEvent, places: number): number {
-  const text = event.text.length === event.size ? event.size : 2 * event.text.length
-  const state = event.key === '' ? 0 : KEY_OVERHEAD + stringBytes(event.key) + stringBytes(event.name)
-  return text + stringBytes(event.name) + stringBytes(event.except) + stringBytes(event.key) + EVENT_OVERHEAD + (PLACE_OVERHEAD + state) * places
-}
-
-/** What V8 keeps of a string, at most: one byte a character where all are Latin-1, else two. */
-function stringBytes (text: string): number {
-  return Buffer.byteLength(text) === text.length ? text.length : 2 * text.length
 }

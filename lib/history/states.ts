@@ -1,4 +1,4 @@
-// The present states of a channel, for those who ask. It must not know of clients.
+// Reads the present states of a channel for the application. This file must not know of clients.
 import type { SSEState } from '../../types/index.js'
 import { unavailable } from '../broker-failure.js'
 import { SSE_ERR_BROKER_UNAVAILABLE } from '../errors.js'
@@ -6,8 +6,8 @@ import type { History } from './history.js'
 import type { HistoryLoader } from './loader.js'
 import { readEvent } from '../wire/format.js'
 
-/** How long a broker has to tell what was before, in milliseconds. */
-const PATIENCE = 5000
+/** How long the broker may take to answer, in milliseconds. */
+const ANSWER_TIMEOUT = 5000
 
 export class States {
   readonly #history: History
@@ -19,7 +19,7 @@ export class States {
   }
 
   /**
-   * What a target's events of a name say, the one that changed last at the end.
+   * The states that a target's events of one name set; the one that changed last is at the end.
    * @throws SSE_ERR_BROKER_UNAVAILABLE
    */
   async of (target: string, event: string): Promise<SSEState[]> {
@@ -37,7 +37,7 @@ export class States {
     if (complete === null) return
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(new SSE_ERR_BROKER_UNAVAILABLE('it did not answer', false)), PATIENCE)
+      timer = setTimeout(() => reject(new SSE_ERR_BROKER_UNAVAILABLE('it did not answer', false)), ANSWER_TIMEOUT)
     })
     try {
       await Promise.race([complete, late])
@@ -49,7 +49,7 @@ export class States {
   }
 }
 
-/** What a serializer of the application's wrote may be something else than JSON. */
+/** The application's own serializer may write something that is not JSON. Its text is returned as it is. */
 function parsed (data: string): unknown {
   try {
     return JSON.parse(data)
