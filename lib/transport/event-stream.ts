@@ -12,7 +12,7 @@ export interface StreamOwner {
   onOpen (): void
   /** The bytes that were refused are taken. */
   onDrain (): void
-  /** The connection is gone, or the response is over. Called once. */
+  /** The connection is gone, or the response is over. Called once, by `abort` too; never after `leave`. */
   onClose (): void
 }
 
@@ -25,6 +25,9 @@ interface HijackedReply {
 /**
  * It inherits from `ResponseWriter` and `Payload` to save memory: with an object for each of them, an idle connection
  * would take some 180 bytes more.
+ *
+ * The application may have wrapped `response.destroy()`, `response.end()` or `readable.destroy()`, and its wrapper may
+ * throw. So a method that ends the stream sets its own state first and calls these last. The caller gets the error.
  */
 export class EventStream extends ResponseWriter {
   /** Whether the app's hooks have run and the stream is piped into the response. */
@@ -107,22 +110,22 @@ export class EventStream extends ResponseWriter {
     else this.response.end()
   }
 
-  /** Cuts the connection, also where nothing was answered yet. */
+  /** Cuts the connection, also where nothing was answered yet. It calls `onClose` before it returns or throws. */
   abort (): void {
     if (this.#closed) return
-    this.#ended = true
-    this.release()
-    this.materialised?.destroy()
-    this.response.destroy()
-    // A pipelined response that waits for its turn has no socket to destroy.
-    if (this.response.socket === null) this.connection?.destroy()
+    this.#close()
+    try {
+      this.#destroyAll()
+    } finally {
+      this.#owner.onClose()
+    }
   }
 
   /** Leaves the response to others: the reply is answered without this stream. */
   leave (): void {
     this.#close()
-    this.materialised?.destroy()
     if (this.#onBegin !== null) this.response.off('pipe', this.#onBegin)
+    this.materialised?.destroy()
   }
 
   protected onMaterialised (): void {
@@ -144,8 +147,10 @@ export class EventStream extends ResponseWriter {
     this.#owner.onDrain()
   }
 
+  /** It does not call `response.destroy()`: an error thrown in a socket's listener would end the process. */
   protected onConnectionEnd (): void {
-    this.abort()
+    this.materialised?.destroy()
+    this.connection!.destroy()
   }
 
   /** Whether Fastify ends the response itself, to send trailers. Before 5.12.8, its call of `pipe` does not say so. */
@@ -166,7 +171,7 @@ export class EventStream extends ResponseWriter {
     this.#owner.onOpen()
   }
 
-  /** Sets the state of a stream that is over. */
+  /** Sets the state of a stream that is over. It calls nothing that the application may have wrapped. */
   #close (): void {
     this.#ended = this.#closed = true
     this.open = false
@@ -175,6 +180,21 @@ export class EventStream extends ResponseWriter {
     this.#timeout = 0
     this.response.off('close', this.#onClose)
     this.connection?.off('close', this.#onClose)
+  }
+
+  #destroyAll (): void {
+    const { connection, response } = this
+    try {
+      this.materialised?.destroy()
+      response.destroy()
+    } catch (error) {
+      // Nothing watches the connection any more, so it must not stay open. That of `inject()` has no `destroy`.
+      const carrier = connection ?? (response as Http2Fields).stream
+      carrier?.destroy?.()
+      throw error
+    }
+    // A pipelined response that waits for its turn has no socket to destroy.
+    if (response.socket === null) connection?.destroy()
   }
 
   readonly #onClose = (): void => {

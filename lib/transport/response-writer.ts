@@ -107,10 +107,13 @@ export abstract class ResponseWriter extends Payload {
     const socket = plainSocket(this.#response)
     if (socket === null) return
     socket.cork()
-    // Node makes the head of 25 pieces and keeps them. If it is flushed alone, it becomes one string of 600 bytes less.
-    this.#response.flushHeaders()
-    this.#findSocket()
-    if (this.#socket === null) socket.uncork()
+    try {
+      // Node makes the head of 25 pieces and keeps them. If it is flushed alone, it becomes one string of 600 bytes less.
+      this.#response.flushHeaders()
+      this.#findSocket()
+    } finally {
+      if (this.#socket === null) socket.uncork()
+    }
   }
 
   #findSocket (): void {
