@@ -1,4 +1,4 @@
-// What a route's schema says of its stream, for OpenAPI documents: which events, and the schemas of their data. It must not
+// Describes a route's stream in its schema, for OpenAPI documents: the events and the schemas of their data. It must not
 // know how events are sent.
 import { Kind, KindGuard, type TSchema } from '@sinclair/typebox'
 import type { FastifyInstance, RouteOptions } from 'fastify'
@@ -9,7 +9,7 @@ import { coreOf } from '../hub/hub.js'
 import { checkEventName } from '../names.js'
 import type { HubOptions } from '../options.js'
 
-/** Where a schema keeps the names it was made for; `null` for all that the hub has. */
+/** The property in which a schema keeps its event names; `null` stands for all events of the hub. */
 const NAMES = Symbol('fastify-sse-hub.events')
 
 type JSONSchema = Record<string, unknown>
@@ -21,22 +21,22 @@ const DESCRIPTION = 'A stream of server-sent events (WHATWG HTML 9.2). The schem
   'Lines that begin with a colon are heartbeats.'
 
 /**
- * A route's `schema` that says which events it streams, for OpenAPI documents. The data's schemas are the `events` of the hub
- * nearest to the route, and are looked up when the app is ready: a name that the hub has not rejects with
- * {@link SSE_ERR_UNKNOWN_EVENT} there. Nothing is validated or serialised by it.
+ * A route's `schema` for OpenAPI documents: it says which events the route streams. The schemas of their data are the
+ * `events` option of the hub nearest to the route. They are looked up when the app is ready: `app.ready()` rejects with
+ * {@link SSE_ERR_UNKNOWN_EVENT} if the hub does not have one of the names. Nothing is validated or serialised with it.
  * ```ts
  * app.get('/events', { schema: sseResponse(['notification']) }, (request, reply) => { reply.sse() })
  * ```
- * Beside other answers: `schema: { response: { ...sseResponse(['notification']).response, 401: Problem } }`.
- * @param names of the events; default: all that the hub has
- * @throws {@link SSE_ERR_INVALID_OPTION} where `names` is no array, {@link SSE_ERR_INVALID_EVENT_NAME}
+ * With other answers: `schema: { response: { ...sseResponse(['notification']).response, 401: Problem } }`.
+ * @param names the names of the events; default: all events of the hub
+ * @throws {@link SSE_ERR_INVALID_OPTION} where `names` is not an array, {@link SSE_ERR_INVALID_EVENT_NAME}
  * @category Schemas
  */
 export function sseResponse (names?: readonly SSEEventName[]): SSEResponseSchema {
   if (names !== undefined && !Array.isArray(names)) throw new SSE_ERR_INVALID_OPTION('sseResponse() takes an array of event names')
   names?.forEach(checkEventName)
   const streamed = names === undefined ? null : [...names]
-  // Where no hub sees the route, this is all that can be said.
+  // A route that has no hub keeps this schema.
   const schema = { ...streamSchema(streamed, { events: undefined, heartbeatEvent: null }), [NAMES]: streamed }
   return { response: { 200: { description: DESCRIPTION, content: { [EVENT_STREAM]: { schema } } } } } as unknown as SSEResponseSchema
 }
@@ -46,8 +46,8 @@ interface Answer {
 }
 
 /**
- * Has the streams of all routes described when the app is ready. Until then they are no part of the routes' schemas, so that
- * Fastify compiles no serialiser for them: some compilers take schemas of one kind only, and a stream has no use for any.
+ * Describes the streams of all routes when the app is ready. Until then the routes' schemas don't have them, so that
+ * Fastify compiles no serializer for them: a stream needs none, and some compilers refuse schemas of another library.
  */
 export function describeStreams (fastify: FastifyInstance): void {
   const fills: Array<() => void> = []
@@ -55,7 +55,7 @@ export function describeStreams (fastify: FastifyInstance): void {
     const given = route.schema?.response as Record<string, unknown> | undefined
     const streams = Object.entries(given ?? {}).filter((entry): entry is [string, Answer] => namesOf(entry[1]) !== undefined)
     if (streams.length === 0) return
-    // The route's own: the schema it was given may be another's as well, with another hub.
+    // A copy: two routes may share one schema object and have different hubs.
     const response = { ...given }
     for (const [status, answer] of streams) {
       const { [EVENT_STREAM]: media, ...others } = answer.content
@@ -70,11 +70,11 @@ export function describeStreams (fastify: FastifyInstance): void {
     }
     route.schema = { ...route.schema, response }
   })
-  // Only now is it sure which hub is the nearest one.
+  // A context may register its own hub after its routes. Only now the nearest hub is known.
   fastify.addHook('onReady', async () => fills.forEach(fill => fill()))
 }
 
-/** The names that an answer was made for; `undefined` where it is not one of `sseResponse()`. */
+/** The event names of an answer that `sseResponse()` made; `undefined` for other answers. */
 function namesOf (answer: unknown): Names | undefined {
   return (answer as Answer | null | undefined)?.content?.[EVENT_STREAM]?.schema?.[NAMES]
 }
@@ -94,7 +94,7 @@ function streamSchema (names: Names, { events, heartbeatEvent }: Described): JSO
   for (const name of streamed) schemas.set(name, events === undefined ? {} : dataSchema(events[name]!))
   if (heartbeatEvent !== null && !schemas.has(heartbeatEvent)) schemas.set(heartbeatEvent, { type: 'object', description: 'A heartbeat' })
   for (const [name, schema] of OWN) schemas.set(name, schema)
-  // An `enum` of one, since OpenAPI 3.0 has no `const`.
+  // OpenAPI 3.0 has no `const`, so it is an `enum` of one.
   return { oneOf: [...schemas].map(([name, schema]) => ({ title: name, ...eventSchema({ type: 'string', enum: [name] }, schema) })) }
 }
 
@@ -130,7 +130,7 @@ function eventSchema (event: JSONSchema, data: JSONSchema): JSONSchema {
   }
 }
 
-/** What TypeBox takes of types that JSON lacks is sent as. */
+/** How TypeBox's types that JSON lacks look on the wire: a `Date` is sent as a string, for example. */
 const SENT_AS: Record<string, JSONSchema> = {
   Date: { type: 'string', format: 'date-time' },
   Uint8Array: { type: 'string', format: 'byte' },
@@ -140,10 +140,12 @@ const SENT_AS: Record<string, JSONSchema> = {
 }
 
 /**
- * A schema as any version of OpenAPI takes it, wherever in a document it stands: without symbols, types that JSON lacks and
- * references, which `@fastify/swagger` finds in no response's `content`. What refers to what it is a part of is left open, and
- * bounds that the versions say in different ways are widened.
- * @param known the schemas that may be referred to and are not entered, by their ids
+ * A schema that is valid in every version of OpenAPI and at every place of a document. It has no symbols and no types
+ * that JSON lacks. References are replaced by what they refer to, because `@fastify/swagger` does not resolve them in a
+ * response's `content`. A reference to a schema that contains it is left open: the `children` of a `Tree` get a
+ * description that names `Tree`, and no schema. Bounds that the versions write differently are widened:
+ * `exclusiveMinimum: 0` becomes `minimum: 0`.
+ * @param known the schemas that a reference may name, by their ids, without those that contain this one
  */
 function dataSchema (schema: TSchema, known: Known = new Map()): JSONSchema {
   const { $id, $ref, $defs, examples, exclusiveMinimum, exclusiveMaximum, unevaluatedProperties, ...rest } = schema
@@ -156,7 +158,7 @@ function dataSchema (schema: TSchema, known: Known = new Map()): JSONSchema {
   const sentAs = SENT_AS[schema[Kind]]
   if (sentAs !== undefined) return { ...title !== undefined && { title }, ...description !== undefined && { description }, ...sentAs }
   if (KindGuard.IsTuple(schema)) {
-    // Its items' places are said in one way in OpenAPI 3.1, and in 3.0 in none.
+    // OpenAPI 3.1 can say which item stands at which place. OpenAPI 3.0 can't.
     const { additionalItems, items = [], ...array } = rest as { items?: TSchema[], additionalItems?: boolean }
     return { ...array, items: items.length === 0 ? {} : { anyOf: items.map(item => dataSchema(item, known)) } }
   }
@@ -171,7 +173,7 @@ function dataSchema (schema: TSchema, known: Known = new Map()): JSONSchema {
 
 type Known = ReadonlyMap<string, TSchema>
 
-/** What a keyword holds: schemas, schemas by name, or a value. */
+/** A keyword's value: schemas, schemas by name, or a plain value. */
 function part (value: unknown, known: Known): unknown {
   if (Array.isArray(value)) return value.map(item => part(item, known))
   if (typeof value !== 'object' || value === null) return value

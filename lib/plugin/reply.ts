@@ -1,4 +1,5 @@
-// `reply.sse()`: checks the request, makes the client, and has its stream sent.
+// `reply.sse()`: checks the request, makes the client and its stream, and gives both to the hub and the reply. It must
+// not know what a stream is given to send.
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { SSEConnectOptions } from '../../types/index.js'
 import { acceptsEventStream, acceptsGzip } from './accept.js'
@@ -21,23 +22,24 @@ export function sse (this: FastifyReply, channels: string | readonly string[] = 
   const names = checkChannels(typeof channels === 'string' ? [channels] : channels)
   const client = hub.connections.open(names, options, {
     lastEventId: () => lastEventIdOf(request.raw.headers['last-event-id'], request.raw.url!, hub.options.lastEventIdQuery),
-    // Where the application says in which encoding it answers, that is its own to make.
+    // A handler that sets `content-encoding` encodes the stream itself.
     admitsGzip: () => !this.hasHeader('content-encoding') && acceptsGzip(request.raw.headers['accept-encoding'] as string | undefined)
   })
   const stream = new EventStream(client, request.raw, raw, this)
   client.attach(stream)
+  // A HEAD response has no body. And the connection may have closed while the handler awaited something.
   if (request.method !== 'HEAD' && client.alive) hub.connections.enter(client, names, key)
   else hub.connections.dismiss(client)
   takeOver(this, client, stream)
   return client
 }
 
-/** What the request's client counts for, where that is limited. */
+/** The key by which `maxClientsPerKey` counts the client; `undefined` where it is not counted. */
 function admissionKey ({ options }: HubCore, request: FastifyRequest): string | undefined {
   if (options.maxClientsPerKey === Infinity) return undefined
   const key: unknown = options.key(request)
   if (key === undefined || typeof key === 'string') return key
-  // Of an async function's promise nobody would see the rejection, which ends the process.
+  // An async function is refused below. The rejection of its promise must not end the process.
   if (key instanceof Promise) key.catch(() => {})
   throw new SSE_ERR_INVALID_OPTION(`Option "key" of fastify-sse-hub is invalid: it must return a string or undefined, and it returned ${key === null ? 'null' : `a value of type ${typeof key}`}`)
 }
@@ -52,11 +54,11 @@ function admit (admission: Admission, reply: FastifyReply, key: string | undefin
   }
 }
 
-/** What the client says it had last: the header, else the query parameter, which polyfills send. */
+/** The id of the last event that the client has: from the header, else from the query parameter that polyfills send. */
 function lastEventIdOf (header: string | string[] | undefined, url: string, parameter: string | null): string | null {
   if (header !== undefined && header !== '') return String(header)
   if (parameter === null) return null
   const query = url.indexOf('?')
-  // Read from the URL, since a route's schema may take it out of `request.query`.
+  // A route's schema may remove it from `request.query`, so it is read from the URL.
   return query === -1 ? null : new URLSearchParams(url.slice(query)).get(parameter) || null
 }

@@ -1,5 +1,6 @@
-// A reply that is a stream's: gives the stream to Fastify as the payload, and from then on stands between the reply and a
-// handler that returns, sends or throws something late, or a hook that fails.
+// A reply whose answer is a stream. It gives the stream to Fastify as the payload. From then on it keeps the reply from
+// a handler that returns, sends or throws something later, and gives it back where a hook fails. It must not know what
+// the stream sends.
 import type { FastifyReply } from 'fastify'
 import { EVENT_STREAM } from './accept.js'
 import type { Client } from '../client/client.js'
@@ -14,7 +15,7 @@ const HEADERS = {
   'x-accel-buffering': 'no'
 }
 
-/** Stands as the content type between a stream's release and the error handler; it is never sent. */
+/** The content type between a stream's release and the error handler. It is never sent. */
 const RELEASED = `${EVENT_STREAM}; released`
 
 /** Where a reply keeps its client. */
@@ -29,14 +30,14 @@ export function hubOf (reply: FastifyReply): HubCore {
   return coreOf(reply.server.sse)
 }
 
-/** Whether the reply is sent, or is a stream's. */
+/** Whether the reply is sent, or has a stream. */
 export function isTaken (reply: FastifyReply): boolean {
   return reply.sent || reply.raw.headersSent || (reply as StreamingReply)[kClient] !== null
 }
 
-/** Sends a client's stream: from here on the reply is the client's. */
+/** Sends a client's stream as the reply's payload. */
 export function takeOver (reply: FastifyReply, client: Client, stream: EventStream): void {
-  // An error handler may open a stream in place of one whose hook failed.
+  // After a hook has failed, an error handler may open a new stream. The reply still has the first one's overrides.
   restore(reply)
   const { send } = reply
   ;(reply as StreamingReply)[kClient] = client
@@ -56,9 +57,9 @@ export function takeOver (reply: FastifyReply, client: Client, stream: EventStre
 }
 
 /**
- * A stream that was not piped yet will not be: a hook failed, or something else is sent. Up to the moment at which an
- * error handler runs, what the handler returns is still not wanted: the content type, which Fastify removes just
- * before, tells.
+ * Gives the reply back where its stream is not piped and never will be, because a hook failed or something else is
+ * sent. Until an error handler runs, what the route's handler returns must still not be sent. The content type
+ * `RELEASED` marks that time: Fastify removes it just before it calls the error handler.
  */
 export function release (reply: FastifyReply): void {
   const streaming = reply as StreamingReply
@@ -67,35 +68,36 @@ export function release (reply: FastifyReply): void {
   streaming[kClient] = null
   for (const name of [...Object.keys(HEADERS), ...client.compressed ? ['content-encoding'] : []]) {
     reply.removeHeader(name)
-    // Where a header can't be sent, Fastify finds out when it has set some.
+    // Fastify may have copied some headers to the response before one of them was refused.
     if (!reply.raw.headersSent) reply.raw.removeHeader(name)
   }
   reply.header('content-type', RELEASED)
   hubOf(reply).connections.leaveResponse(client)
 }
 
-/** What the answer depends on, with the client's encodings (RFC 9110 12.5.5). */
+/** The `vary` header with `accept-encoding` in it (RFC 9110 12.5.5). */
 function varied (vary: string | number | readonly string[] | undefined): string {
   const names = String(vary ?? '')
   if (names === '') return 'accept-encoding'
   return /(?:^|,)\s*(?:\*|accept-encoding)\s*(?:,|$)/i.test(names) ? names : `${names}, accept-encoding`
 }
 
-/** Whoever answers finds the reply as it was: own properties go, so that those of the prototype are back. */
+/** Makes the reply as it was: without the own properties, those of the prototype hold again. */
 function restore (reply: FastifyReply): void {
   if (isHeld(reply)) reply.removeHeader('content-type')
   Reflect.deleteProperty(reply, 'send')
   Reflect.deleteProperty(reply, 'sent')
 }
 
-/** Whether the stream was released, and no error handler runs yet. */
+/** Whether the stream is released and no error handler runs yet. */
 function isHeld (reply: FastifyReply): boolean {
   return reply.getHeader('content-type') === RELEASED
 }
 
 /**
- * Fastify hands what a handler returns or throws to `send`, unless `sent` is true, as it would be after `hijack()`.
- * A returned client means nothing more than that it is returned. What is thrown must end the stream.
+ * Fastify passes what a handler returns or throws to `send`, unless `sent` is true. After `hijack()` it would be true,
+ * and a thrown error would not end the stream, as it must. A handler that returns its client, the reply or nothing has
+ * answered as it should.
  */
 const OVERRIDES: PropertyDescriptorMap & ThisType<StreamingReply> = {
   send: {

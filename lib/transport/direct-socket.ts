@@ -1,28 +1,29 @@
-// When chunk bytes may go to a socket past `ServerResponse.write`. It leans on Node's internals, so that it stands
-// alone, and says no wherever a field is missing: the ordinary way is always right, only slower.
+// Decides whether chunk bytes may be written directly to a response's socket, past `ServerResponse.write`. It relies on
+// internal fields of Node, so it stands alone. Where a field is missing it says no: `write` is always right, only slower.
+// It must not write anything itself.
 import { ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
 
-/** What Node's `ServerResponse` has beside its documented fields. */
+/** Fields of Node's `ServerResponse` that are internal or untyped. */
 interface Internals {
   /** False for HEAD, 204 and 304: the response has no body. */
   readonly _hasBody?: boolean
-  /** What waits for the socket, e.g. while a pipelined response waits for its turn, or the head is still held back. */
+  /** What waits for the socket: the head before it is flushed, or all of a pipelined response before its turn. */
   readonly outputData?: readonly unknown[]
   /** False for HTTP/1.0 and where a hook set `content-length`. */
   readonly chunkedEncoding: boolean
-  /** Whether the head was handed to the socket; `headersSent` is true as soon as it is composed. */
+  /** Whether the socket has the head. `headersSent` is already true when the head is composed. */
   readonly _headerSent?: boolean
 }
 
-/** The socket of a response that is Node's own, as nobody has wrapped it; `null` where there is none. */
+/** The socket of a response whose `write` is still Node's own; `null` for a wrapped response, HTTP/2 or no socket. */
 export function plainSocket (response: ServerResponse): Socket | null {
   return response.write === ServerResponse.prototype.write && response.socket instanceof Socket ? response.socket : null
 }
 
 /**
- * The socket that takes this response's chunks as they are, or `null` where they must go through its `write`:
- * a wrapped response, HTTP/2, HTTP/1.0, HEAD, `inject()`, a head that has not left, a response whose turn it is not.
+ * The socket that takes this response's chunks as they are. `null` where they must go through its `write`: for a wrapped
+ * response, HTTP/2, HTTP/1.0, HEAD and `inject()`, before the head has left, and before a pipelined response's turn.
  */
 export function directSocket (response: ServerResponse): Socket | null {
   const socket = plainSocket(response)
