@@ -1,5 +1,6 @@
 // What an operator sees of a hub: metrics for Prometheus, and messages of node:diagnostics_channel.
-import type { SSEClient, SSEDisconnectReason, SSEHub } from './index.js'
+import type { SSEClient, SSEDisconnectReason } from './client.js'
+import type { SSEHub } from './hub.js'
 
 /**
  * Where and under which names the hub's metrics are.
