@@ -1,5 +1,5 @@
-// The public types, by topic. Imports among these files point one way: schemas, broker ← client, channel ← hub ← observability
-// ← plugin. They must not know how the hub is built: none imports from lib/.
+// The public types, one file a topic. Imports point one way: schemas, broker ← client, channel ← hub ← observability ← plugin.
+// No file here imports from lib/: the types must not know how the hub is built.
 export type * from './schemas.js'
 export type * from './broker.js'
 export type * from './client.js'

@@ -1,5 +1,5 @@
-// What an application meets first: the options of the registration, what it adds to Fastify, and a route's schema. No other
-// file here imports it.
+// What an application meets first: the options of the registration, what the plugin adds to Fastify, and the schema of a route.
+// No other file here may import it.
 import type { TUnsafe } from '@sinclair/typebox'
 import type { FastifyRequest } from 'fastify'
 import type { Broker } from './broker.js'
@@ -8,51 +8,70 @@ import type { SSEHub } from './hub.js'
 import type { SSEMetricsOptions } from './observability.js'
 import type { SSEEventSchemas } from './schemas.js'
 
-/** Options of the registration. All times are milliseconds, all sizes bytes. */
+/** Options of the registration. All times are milliseconds, all sizes are bytes. */
 export interface SSEPluginOptions {
-  /** A client to which nothing was written for this long gets a comment line. 0 turns it off. Default 30000. */
+  /**
+   * A client to which nothing was written for this long gets a comment line (WHATWG HTML 9.2.7). 0 turns it off. Default
+   * 30000.
+   */
   heartbeatInterval?: number
-  /** Send an event of this name, with `{}` as data, in place of the comment: for clients that watch for silence. */
+  /**
+   * Sends an event of this name, with `{}` as data, in place of the comment. A client can hear it, and so notice silence.
+   * Default: none.
+   */
   heartbeatEvent?: string
-  /** The `retry:` field at the start of each stream (WHATWG HTML 9.2.6). `null` leaves it out. Default 3000. */
+  /**
+   * The `retry:` field at the start of each stream (WHATWG HTML 9.2.6): how long a client waits before it reconnects. `null`
+   * leaves it out. Default 3000.
+   */
   retry?: number | null
-  /** Events kept per channel, and of those with a key so many keys; broadcasts count as one channel of their own. 0 keeps none. Default 50. */
+  /**
+   * How many events without a key each channel keeps, and the states of how many keys. Broadcasts count as one channel. 0
+   * keeps none. Default 50: 50 events and the states of 50 keys.
+   */
   historySize?: number
   /** Events older than this are not replayed. Default: no limit. */
   historyMaxAge?: number
-  /** Cap of the kept events of the whole hub, overhead included; the oldest go first. Default 64 MiB. */
+  /**
+   * How many bytes the kept events of the whole hub may take, overhead included. The oldest events are removed first. Default
+   * 64 MiB.
+   */
   historyMaxBytes?: number
   /**
-   * What a new connection gets. `'all'`: what is kept, or what it missed where it says what it had last;
-   * `'missed'`: only that; `'none'`: nothing. Default `'all'`.
+   * Which kept events a new stream gets. Default `'all'`.
+   * - `'all'`: what the client missed, where it says which event it had last; else all that is kept
+   * - `'missed'`: only what the client missed; nothing on a first visit
+   * - `'none'`: nothing
    */
   replay?: SSEReplay
-  /** Send `sse:open` first. Default true. */
+  /** Whether each stream begins with `sse:open`. Default true. */
   greeting?: boolean
-  /** Above this many clients `reply.sse()` throws {@link SSE_ERR_TOO_MANY_CLIENTS} (503). Default: no limit. */
+  /** With this many clients, `reply.sse()` throws {@link SSE_ERR_TOO_MANY_CLIENTS} (503). Default: no limit. */
   maxClients?: number
   /**
-   * Above this many clients of one `key` `reply.sse()` throws {@link SSE_ERR_TOO_MANY_CLIENTS_PER_KEY} (429), so that nobody
-   * takes all places. Each instance counts its own. Default: no limit.
+   * With this many clients of one `key`, `reply.sse()` throws {@link SSE_ERR_TOO_MANY_CLIENTS_PER_KEY} (429), so that nobody
+   * takes all places. Each instance counts its own clients. Default: no limit.
    */
   maxClientsPerKey?: number
   /**
-   * Whose client a request makes, for `maxClientsPerKey`; `undefined` for nobody's, which has no limit. What it throws
-   * `reply.sse()` throws. Default: `request.ip`, which behind a proxy wants Fastify's `trustProxy`.
+   * Whom a request counts for in `maxClientsPerKey`, e.g. the name of its user. `undefined` counts for nobody and has no limit.
+   * What this function throws, `reply.sse()` throws. Default: `request.ip`. Behind a proxy set Fastify's `trustProxy`.
    */
   key?: (request: FastifyRequest) => string | undefined
-  /** How many channels one client may be in. Default 100. */
+  /** How many channels one client may be in. One more throws {@link SSE_ERR_TOO_MANY_CHANNELS}. Default 100. */
   maxChannelsPerClient?: number
-  /** A larger event is refused with {@link SSE_ERR_EVENT_TOO_LARGE}. Its data counts, in UTF-8. Default 1 MiB. */
+  /** An event with more bytes of data, in UTF-8, is refused with {@link SSE_ERR_EVENT_TOO_LARGE}. Default 1 MiB. */
   maxEventBytes?: number
   /**
-   * What may wait for one client that reads too slowly, in bytes, in the hub and in its socket. Default 1 MiB. It counts
-   * once the socket refuses bytes, which Node's does from 64 KiB on, in Node 20 from 16 KiB on: less than that is no limit.
+   * How many bytes may wait for one client that reads too slowly, in the hub and in its socket. Default 1 MiB. The limit counts
+   * once the socket refuses bytes. A socket of Node refuses them from 64 KiB on, in Node 20 from 16 KiB on: a smaller value is
+   * no limit.
    */
   maxBufferedBytes?: number
   /**
-   * Past `maxBufferedBytes`: `'disconnect'` (the client reconnects and resumes from history) or `'drop'`
-   * (its oldest waiting events go, and `sse:gap` tells it). Default `'disconnect'`.
+   * What happens above `maxBufferedBytes`. Default `'disconnect'`.
+   * - `'disconnect'`: the client is disconnected; it reconnects and resumes from history
+   * - `'drop'`: its oldest waiting events are dropped, and `sse:gap` tells the client
    */
   slowClient?: 'disconnect' | 'drop'
   /** A client whose socket accepts nothing for this long is disconnected. 0 turns it off. Default 60000. */
@@ -60,44 +79,50 @@ export interface SSEPluginOptions {
   /** How long `app.close()` waits for the last bytes to leave. Default 2000. */
   closeTimeout?: number
   /**
-   * At shutdown every client is told a `retry:` drawn at random from `retry` to `retry + reconnectSpread`,
-   * so that they don't all come back at once. Default 5000.
+   * At shutdown every client gets a random `retry:` between `retry` and `retry + reconnectSpread`, so that they do not all
+   * reconnect at once. 0 sends none. Default 5000: with the default `retry` the clients wait 3 to 8 seconds.
    */
   reconnectSpread?: number
-  /** Query parameter read where there is no `Last-Event-ID` header. `null` turns it off. Default `'lastEventId'`. */
+  /**
+   * The query parameter that is read where a request has no `Last-Event-ID` header (WHATWG HTML 9.2.4). `null` turns it off.
+   * Default `'lastEventId'`.
+   */
   lastEventIdQuery?: string | null
   /**
-   * Sends gzip to clients whose `Accept-Encoding` admits it (RFC 9110 12.5.3): compressed once for all who get the same.
-   * Not for streams on which a secret goes to the same client as text that an attacker may choose: lengths tell. Default
-   * false.
+   * Sends gzip to clients whose `Accept-Encoding` admits it (RFC 9110 12.5.3). What many clients get is compressed once for
+   * all of them. Do not use it for a stream on which one client gets both a secret and text that an attacker may choose: the
+   * compressed length tells about the secret. Default false.
    */
   compress?: boolean | SSECompressOptions
-  /** A TypeBox schema per event name: data is then checked and serialised by it, and other names are refused. */
+  /**
+   * A TypeBox schema for each event name. Data is checked and serialised by it, and other event names are refused. Default:
+   * none.
+   */
   events?: SSEEventSchemas
-  /** Turns data into text, for events without a schema. Default: JSON. */
+  /** Turns data into text, for events without a schema. It must be synchronous. Default: JSON. */
   serializer?: (data: unknown, event: string) => string
-  /** Where events are ordered. Default: in memory, for one process. */
+  /** Puts events in order. Default: in memory, for one process. */
   broker?: Broker
   /** Fills a registry of `prom-client` with the hub's metrics. Default: none. */
   metrics?: SSEMetricsOptions
 }
 
 /**
- * What {@link sseResponse} gives: a route's `schema`, or its `response` beside other answers.
+ * What {@link sseResponse} returns: the `schema` of a route. Its `response` can stand beside other answers.
  * @category Schemas
  */
 export interface SSEResponseSchema {
-  /** Answers by status. */
+  /** The answers by status. */
   response: {
-    /** The stream. */
+    /** The answer that is a stream. */
     200: {
-      /** What documents say of it in words. */
+      /** What API documents say about the stream in words. */
       description: string
-      /** By media type. */
+      /** The content by media type. */
       content: {
-        /** The stream as WHATWG HTML 9.2.5 has it. */
+        /** The stream (WHATWG HTML 9.2.5). */
         'text/event-stream': {
-          /** The schema of one of its events. To a type provider it is what the handler may return. */
+          /** The schema of one event. A type provider takes it as the type that the handler may return. */
           schema: TUnsafe<SSEClient>
         }
       }
@@ -114,7 +139,7 @@ export interface SSEInstanceDecorator {
 /** What the plugin adds to a Fastify reply. */
 export interface SSEReplyDecorator {
   /**
-   * Answers with an event stream (WHATWG HTML 9.2), subscribed to these channels.
+   * Answers with an event stream (WHATWG HTML 9.2) that is subscribed to these channels.
    * @param channels one name or several, each of 1 to 256 characters; default: none, for broadcasts and the client's id alone
    * @throws Before anything is written: {@link SSE_ERR_NOT_ACCEPTABLE} (406), {@link SSE_ERR_TOO_MANY_CLIENTS_PER_KEY} (429),
    * {@link SSE_ERR_TOO_MANY_CLIENTS} and {@link SSE_ERR_CLOSED} (503), {@link SSE_ERR_ALREADY_SENT},
@@ -124,7 +149,7 @@ export interface SSEReplyDecorator {
   sse (channels?: string | readonly string[], options?: SSEConnectOptions): SSEClient
 }
 
-// Interfaces of their own, since the API's documentation does not show what is added to another package's.
+// The decorators are interfaces of their own, because the API's documentation does not show additions to another package.
 declare module 'fastify' {
   interface FastifyInstance extends SSEInstanceDecorator {}
   interface FastifyReply extends SSEReplyDecorator {}

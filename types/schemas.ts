@@ -1,34 +1,34 @@
-// The application's own types: which events it has, and what it knows of a client. All other public types follow from them.
-// It must not know of clients or the hub.
+// What an application declares: its events and what it knows of a client. The types of all calls follow from it. It must not
+// know of clients or the hub.
 import type { Static, TSchema } from '@sinclair/typebox'
 
 /**
- * Declare your events and your client metadata here, once, and every call follows:
+ * Declare your events and your client metadata here once. All calls are typed by it:
  *
  * ```ts
  * declare module 'fastify-sse-hub' {
  *   interface SSERegister { events: typeof events, metadata: { user: string } }
  * }
  * ```
- * With nothing declared, event names are `string`, data is `unknown`, metadata is a record of unknowns.
+ * Where nothing is declared, event names are `string`, data is `unknown`, and metadata is a record of unknowns.
  * @category Schemas
  */
 export interface SSERegister {}
 
 /**
- * One TypeBox schema per event name.
+ * One TypeBox schema for each event name.
  * @category Schemas
  */
 export type SSEEventSchemas = Record<string, TSchema>
 
 /**
- * The names that may be published: the declared ones, or any string.
+ * The event names that may be published: the declared ones, or any string where none are declared.
  * @category Schemas
  */
 export type SSEEventName = SSERegister extends { events: infer Events } ? Extract<keyof Events, string> : string
 
 /**
- * The data that goes with an event name.
+ * The data of an event: what its schema describes, or `unknown` where no events are declared.
  * @category Schemas
  */
 export type SSEEventData<Name extends SSEEventName> =
@@ -39,14 +39,15 @@ export type SSEEventData<Name extends SSEEventName> =
     : unknown
 
 /**
- * What a publishing call takes as data: a string where `raw` is set, else what the event's schema says; `null` to remove a state.
+ * What a publishing call takes as data. With `raw: true` it is a string, else what the event's schema describes. With
+ * `remove: true` it may also be `null`.
  * @category Schemas
  */
 export type SSEInput<Name extends SSEEventName, Options> =
   (Options extends { raw: true } ? string : SSEEventData<Name>) | (Options extends { remove: true } ? null : never)
 
 /**
- * The properties of an event's data that can be its key. See `keyed()`.
+ * The properties of an event's data that can be its key: those that hold a string or a number. See {@link keyed}.
  * @category Schemas
  */
 export type SSEKeyProperty<Data> = [Data] extends [object]
@@ -54,7 +55,7 @@ export type SSEKeyProperty<Data> = [Data] extends [object]
   : never
 
 /**
- * What a route says of its client.
+ * What a route says about its client, see {@link SSEConnectOptions.metadata}: the declared type, or a record of unknowns.
  * @category Schemas
  */
 export type SSEMetadata = SSERegister extends { metadata: infer Metadata } ? Metadata : Record<string, unknown>
