@@ -1,9 +1,9 @@
 /**
- * The plugin, with all that an application meets of it. Begin with its {@link SSEPluginOptions | options},
- * {@link SSEReplyDecorator.sse | reply.sse()}, which opens a stream, and {@link SSEHub | fastify.sse}, which publishes.
+ * The plugin, and all that an application uses of it. Begin with its {@link SSEPluginOptions | options}, with
+ * {@link SSEReplyDecorator.sse | reply.sse()}, which opens a stream, and with {@link SSEHub | fastify.sse}, which publishes.
  * @module fastify-sse-hub
  */
-// Options, decorators, hooks.
+// It adds options, decorators and hooks to Fastify. It must not know how a stream is opened or an event is delivered.
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { SSEPluginOptions } from '../types/index.js'
@@ -26,7 +26,7 @@ async function register (fastify: FastifyInstance, options: SSEPluginOptions): P
   const core = coreOf(hub)
   await core.start()
 
-  // A child context that registers again shadows its parent's hub, which `decorate` would refuse.
+  // A child context that registers again gets a hub of its own. `decorate` would refuse it, because the child inherits `sse`.
   if ('sse' in fastify && !Object.hasOwn(fastify, 'sse')) Object.defineProperty(fastify, 'sse', { value: hub, configurable: true, enumerable: true, writable: true })
   else fastify.decorate('sse', hub)
 
@@ -42,10 +42,11 @@ async function register (fastify: FastifyInstance, options: SSEPluginOptions): P
 }
 
 /**
- * The plugin: `await app.register(sse, options)`. The context that registers it and those inside have its hub; one that
- * registers it again has another. With CommonJS `require()` gives it, with the package's other exports as properties.
+ * The plugin: `await app.register(sse, options)`. The context that registers it and the contexts inside share one hub. A
+ * context that registers it again has another hub. With CommonJS `require()` returns the plugin, with the package's other
+ * exports as properties.
  *
- * Its registration rejects with {@link SSE_ERR_INVALID_OPTION}, and with what its broker fails to start with.
+ * The registration rejects with {@link SSE_ERR_INVALID_OPTION}, and with the error of a broker that fails to start.
  * @function
  */
 const plugin = Object.assign(fp(register, { name: 'fastify-sse-hub', fastify: '5.x' }), errors, { keyed, sseResponse })

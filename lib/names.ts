@@ -1,13 +1,13 @@
-// Which event names, channel names and client ids are accepted. What they are for is not known here.
+// Says which event names, channel names and client ids are accepted. It must not know what they are for.
 import { SSE_ERR_INVALID_CHANNEL, SSE_ERR_INVALID_CLIENT_ID, SSE_ERR_INVALID_EVENT_NAME } from './errors.js'
 
 const MAX_LENGTH = 256
-/** CR and LF would end a line of the stream, NUL marks the hub's own targets. */
+/** CR and LF would end a line of the stream. NUL marks the hub's own targets. */
 const FORBIDDEN = /[\0\r\n]/
-/** Names that begin so belong to the hub. */
+/** Event names with this beginning belong to the hub. */
 const RESERVED = 'sse:'
 
-/** What is wrong with a name, as the end of a sentence; '' where nothing is. */
+/** What is wrong with a name, as the end of a sentence, e.g. `must not be empty`. `''` where nothing is. */
 export function flawOf (name: unknown): string {
   if (typeof name !== 'string') return `must be a string, and it is ${name === null ? 'null' : `of type ${typeof name}`}`
   if (name.length === 0) return 'must not be empty'
@@ -32,7 +32,7 @@ export function checkChannel (name: unknown): asserts name is string {
 }
 
 /**
- * Each channel once.
+ * The channels without duplicates.
  * @throws SSE_ERR_INVALID_CHANNEL
  */
 export function checkChannels (names: unknown): string[] {

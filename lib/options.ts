@@ -1,4 +1,4 @@
-// What the registration and the calls accept, checked against TypeBox schemas, and the defaults. It knows nothing of
+// Checks the options of the registration and of the calls against TypeBox schemas, and has their defaults. It must not know
 // what the options do.
 import { KindGuard, Type, type Static, type TObject, type TSchema } from '@sinclair/typebox'
 import { TypeCompiler, type TypeCheck } from '@sinclair/typebox/compiler'
@@ -8,10 +8,13 @@ import { SSE_ERR_INVALID_OPTION } from './errors.js'
 import { flawOf } from './names.js'
 import { MAX_WRITE } from './wire/chunk.js'
 
-/** The longest time that a Node timer takes. */
+/** The longest time that a timer of Node takes, in milliseconds: about 24.8 days. */
 const MAX_TIME = 2 ** 31 - 1
 
-/** The browser's own wait before it reconnects is about this, in milliseconds: the base where no `retry` is told. */
+/**
+ * About how long a browser waits before it reconnects where no `retry:` was sent, in milliseconds. At shutdown `reconnectSpread`
+ * is counted from it then.
+ */
 export const USUAL_RETRY = 3000
 
 const Time = Type.Integer({ minimum: 0, maximum: MAX_TIME })
@@ -23,7 +26,7 @@ const Compress = Type.Union([Type.Boolean(), Type.Object({}, { additionalPropert
 const Strict = { additionalProperties: false }
 
 const BROKER_METHODS = ['start', 'publish', 'head', 'position', 'close'] as const
-/** Labels as Prometheus has them: what begins with `__` is its own, and `le` is the histogram's. */
+/** A valid label of Prometheus. Names with `__` at the beginning belong to Prometheus, and `le` to the histogram. */
 const LABEL = /^(?!__|le$)[a-zA-Z_][a-zA-Z0-9_]*$/
 const REGISTER_METHODS = ['registerMetric', 'getSingleMetric', 'removeSingleMetric'] as const
 
@@ -50,17 +53,17 @@ const RegistrationOptions = Type.Partial(Type.Object({
   compress: Compress,
   events: Type.Record(Type.String(), Type.Any()),
   serializer: Type.Function([Type.Unknown(), Type.String()], Type.String()),
-  // Its methods are checked apart: TypeBox's errors take those of a class for missing.
+  // Its methods are checked below: TypeBox's errors say that the methods of a class are missing.
   broker: Type.Object({}, { additionalProperties: true }),
   metrics: Type.Any(),
-  // Fastify's own, which it hands to every plugin.
+  // Options of Fastify's own, which it gives to every plugin.
   prefix: Type.Any(),
   logLevel: Type.Any(),
   logSerializers: Type.Any()
 }, Strict))
 
 const ConnectOptions = Type.Partial(Type.Object({
-  // Checked by the rules for names, with a code of its own.
+  // Checked by the rules for names, with an error code of its own.
   id: Type.Any(),
   metadata: Type.Object({}, { additionalProperties: true }),
   events: Type.Array(Type.Any()),
@@ -78,10 +81,10 @@ const CompressOptions = Type.Partial(Type.Object({
 }, Strict))
 
 const MetricsOptions = Type.Object({
-  // Its methods are checked apart, as a broker's are.
+  // Its methods are checked below, as those of a broker.
   register: Type.Object({}, { additionalProperties: true }),
   prefix: Type.Optional(Type.String({ pattern: '^([a-zA-Z_:][a-zA-Z0-9_:]*)?$' })),
-  // To Prometheus an empty label is none.
+  // To Prometheus an empty label is no label.
   labels: Type.Optional(Type.Record(Type.String(), Type.String({ minLength: 1 })))
 }, Strict)
 
@@ -120,13 +123,13 @@ function check<Schema extends TObject> (of: TypeCheck<Schema>, options: unknown,
   throw new SSE_ERR_INVALID_OPTION(`Option "${name}" of ${where} is invalid: ${message}${accepted(schema)}`)
 }
 
-/** What the message of a failed choice leaves open: what may be chosen. */
+/** What may be chosen, e.g. `: "disconnect" or "drop"`. TypeBox's message about a failed choice does not say it. */
 function accepted (schema: TSchema): string {
   if (!KindGuard.IsUnion(schema)) return ''
   return `: ${schema.anyOf.map(choice => KindGuard.IsLiteral(choice) ? JSON.stringify(choice.const) : choice.type).join(' or ')}`
 }
 
-/** Makes a check of options that are asked for somewhere else. */
+/** Makes the check of options that another file has the schema of. */
 export function checker<Schema extends TObject> (schema: Schema, where: string): (options: unknown) => Static<Schema> {
   const compiled = TypeCompiler.Compile(schema)
   return options => check(compiled, options, where)
@@ -144,8 +147,9 @@ export const checkStreamOptions = (options: unknown): Static<typeof StreamOption
 const COMPRESSION: Required<SSECompressOptions> = { threshold: 256, level: 3 }
 
 /**
- * What `compress` says; `null` where nothing is compressed.
- * @param usual the hub's, which holds where it says nothing
+ * The settings that `compress` gives. `null` where nothing is compressed. Example: with `{ level: 6 }` for the hub and
+ * `{ threshold: 100 }` for a stream, the stream has both.
+ * @param usual the hub's settings, for all that the option leaves out
  * @throws SSE_ERR_INVALID_OPTION
  */
 export function compressionOf (option: boolean | SSECompressOptions | undefined, usual: Required<SSECompressOptions> | null): Required<SSECompressOptions> | null {
@@ -171,7 +175,7 @@ function metricsOf (option: SSEMetricsOptions | undefined): Required<SSEMetricsO
   return { register, prefix, labels: { ...labels } }
 }
 
-/** The registration's options with their defaults; "no limit" is `Infinity`. */
+/** The options of the registration, with their defaults. No limit is `Infinity`. */
 export interface HubOptions {
   readonly heartbeatInterval: number
   readonly heartbeatEvent: string | null
@@ -199,7 +203,7 @@ export interface HubOptions {
   readonly metrics: Required<SSEMetricsOptions> | null
 }
 
-/** @throws SSE_ERR_INVALID_OPTION, which names the option */
+/** @throws SSE_ERR_INVALID_OPTION, with the option's name in its message */
 export function hubOptions (options: SSEPluginOptions): HubOptions {
   check(registration, options, 'fastify-sse-hub')
   for (const [event, schema] of Object.entries(options.events ?? {})) {

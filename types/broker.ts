@@ -1,58 +1,61 @@
-// The broker's contract: where events are ordered, and how every instance gets them. It must not know of HTTP or the wire
-// format.
+// The contract of a broker: it puts events in one order, and every instance gets them from it. It must not know of HTTP or the
+// wire format.
 
 /**
- * An event on its way through a broker, which carries it and does not look inside.
+ * An event on its way through a broker. The broker passes it on unchanged.
  * @category Brokers
  */
 export interface BrokerEvent {
-  /** Where it goes: channel names, `''` for broadcasts, or NUL and a client id. Never empty. */
+  /** Where the event is sent: channel names, `''` for broadcasts, or NUL and a client id. Never empty. */
   readonly targets: readonly string[]
   /** The event's name: 1 to 256 characters without CR, LF and NUL. */
   readonly name: string
-  /** Serialised data. */
+  /** The data as text. */
   readonly data: string
-  /** Milliseconds for a `retry:` field; -1 for none. */
+  /** The `retry:` field in milliseconds. -1 for none. */
   readonly retry: number
-  /** A client id that does not get it; `''` for none. */
+  /** A client id that does not get the event. `''` for none. */
   readonly except: string
-  /** Whether it may be compressed in one block with others. */
+  /** Whether the event may be compressed in one block with others. */
   readonly compress: boolean
-  /** Whose state it says, of those of its name on each of its targets; `''` where it says none. */
+  /** The key, where the event is a state: of each target, event name and key only the newest counts. `''` for none. */
   readonly key: string
-  /** With a key: that state is to be forgotten. */
+  /** With a key: the state of this key is to be forgotten. */
   readonly remove: boolean
-  /** Whether its data is text as it was given, not serialised. */
+  /** Whether `data` is the text that was given (true), or was serialised (false). */
   readonly raw: boolean
-  /** Delivered live only: it needs no id, and nothing of it is kept. */
+  /** The event is delivered live only. It needs no id, and nothing of it is kept. */
   readonly transient: boolean
-  /** Those of its targets for which it is kept. */
+  /** The targets for which the event is kept: some of `targets`, all or none. */
   readonly kept: readonly string[]
 }
 
 /**
- * What {@link Broker.publish} gives back.
+ * What {@link Broker.publish} returns.
  * @category Brokers
  */
 export interface BrokerReceipt {
-  /** What clients are told as the event's id; `null` where the event is transient. */
+  /** The event's id, as clients get it. `null` for a transient event. */
   readonly id: string | null
-  /** What {@link BrokerSink.deliver} returned for this event, or {@link BrokerSink.recipients} where it is delivered later. */
+  /**
+   * What {@link BrokerSink.deliver} returned for this event. Where the event is delivered later, what
+   * {@link BrokerSink.recipients} returned.
+   */
   readonly recipients: number
 }
 
 /**
- * An event of the past, as a broker that keeps events gives it back.
+ * A past event, as a broker that keeps events returns it.
  * @category Brokers
  */
 export interface BrokerPastEvent {
-  /** As it was published. */
+  /** The event as it was published. */
   readonly event: BrokerEvent
-  /** This instance's number of it, as {@link BrokerSink.deliver} has them. */
+  /** This instance's number of the event, of the same series as in {@link BrokerSink.deliver}. */
   readonly position: number
-  /** What clients are told as its id. */
+  /** The event's id, as clients get it. */
   readonly id: string
-  /** When it was accepted, in milliseconds of `Date.now()`. */
+  /** When the broker accepted the event, in milliseconds of `Date.now()`. */
   readonly time: number
 }
 
@@ -62,168 +65,174 @@ export interface BrokerPastEvent {
  */
 export interface BrokerPast {
   /**
-   * Oldest first. Of those with a key the newest of each event name and key, `historySize` of these; of the others
-   * `historySize`, and as many that only remove a state.
+   * The kept events, oldest first: the newest `historySize` events without a key, the newest event of each pair of event
+   * name and key for the newest `historySize` pairs, and `historySize` events that only remove a state. Example: with
+   * `historySize` 50 there are at most 150.
    */
   readonly events: readonly BrokerPastEvent[]
-  /** The position of the newest event of the target that is not among them and is lost; 0 where none is. */
+  /**
+   * The position of the newest lost event of the target. 0 where none is lost. Example: the broker had events at 1 to 9 and
+   * keeps those at 5 to 9. The floor is 4. A state that a newer one replaced is not lost.
+   */
   readonly floor: number
-  /** The position up to which this is all of the target's: at least what had come here when the broker was asked. */
+  /** Up to this position `events` is complete. It covers at least what had arrived here when the broker was asked. */
   readonly known: number
 }
 
 /**
- * A place that another instance told a client of, and that this one has not come to.
+ * A place in the order that a client knows from another instance, and that this instance has not reached yet. Example: a client
+ * had event 12 on another instance, and here event 10 is the newest.
  * @category Brokers
  */
 export interface BrokerPlaceAhead {
-  /** The number that the event will have here. */
+  /** The position that the event will have here. */
   readonly position: number
-  /** True once it has come to it; false where there is no such place after all. */
+  /** Resolves to true when this instance has reached the place, and to false where there is no such place. */
   readonly arrived: Promise<boolean>
 }
 
 /**
- * A stream somewhere in the cluster.
+ * A stream, with its channels.
  * @category Brokers
  */
 export interface BrokerMember {
-  /** The client's id, which other streams may share. */
+  /** The client's id. Other streams may share it. */
   readonly clientId: string
-  /** What the route gave. A broker between processes may carry it as JSON. */
+  /** What the route gave. A broker between processes may send it as JSON. */
   readonly metadata: unknown
-  /** All that it is in now. */
+  /** All channels that the stream is in now. */
   readonly channels: readonly string[]
 }
 
 /**
- * A stream in the channel that was asked for.
+ * A stream in the channel that {@link BrokerPresence.in} was asked for.
  * @category Brokers
  */
 export interface BrokerPresent {
-  /** The client's id, which other streams may share. */
+  /** The client's id. Other streams may share it. */
   readonly clientId: string
-  /** What its route gave. */
+  /** What the route gave. */
   readonly metadata: unknown
-  /** Which instance it is connected to. */
+  /** The name of the instance that the stream is connected to. */
   readonly instance: string
 }
 
 /**
- * Who is connected, over all instances.
+ * The streams of all instances.
  * @category Brokers
  */
 export interface BrokerPresence {
-  /** This instance's name in it. */
+  /** This instance's name. */
   readonly instance: string
   /**
-   * A stream of this instance is there, or is in other channels than before.
-   * @param key of the stream, unlike any other of this instance; the same until it is gone
+   * The hub calls it when a stream of this instance opens, and when its channels change.
+   * @param key of the stream: different from all others of this instance, and the same until the stream ends
    */
   set (key: string, member: BrokerMember): void
   /**
-   * A stream of this instance is gone.
-   * @param key what {@link BrokerPresence.set} was given for it
+   * The hub calls it when a stream of this instance has ended.
+   * @param key the one that {@link BrokerPresence.set} had for the stream
    */
   delete (key: string): void
-  /** Who is in a channel, this instance's included. */
+  /** The streams in a channel, this instance's included. */
   in (channel: string): BrokerPresent[]
 }
 
 /**
- * How a broker is.
+ * The state of a broker.
  * @category Brokers
  */
 export interface BrokerStats {
-  /** Whether it takes events now. */
+  /** Whether the broker accepts events now. */
   readonly state: 'ready' | 'unavailable'
-  /** How often the connection came back, since start. */
+  /** How often the connection was restored since start. */
   readonly reconnects: number
-  /** Publishes that failed, since start. */
+  /** Publishes that failed since start. */
   readonly publishFailures: number
-  /** Entries that were none, since start. */
+  /** Entries since start that were no events. */
   readonly malformed: number
-  /** Events that it had and that were not delivered here, when that was looked at last. */
+  /** Events that the broker had and that were not delivered here, when this was last measured. */
   readonly lag: number
-  /** Milliseconds of the last round trip; `null` where none was measured. */
+  /** The duration of the last round trip in milliseconds. `null` where none was measured. */
   readonly roundTrip: number | null
 }
 
 /**
- * The hub's side, given to a broker at its start.
+ * The hub's side of the contract. A broker gets it when it starts.
  * @category Brokers
  */
 export interface BrokerSink {
   /**
-   * Hands over one event. Called in the broker's order, the same on every instance, once per event, those that this
-   * instance published included, and never from within itself.
-   * @param position this instance's number of the event: they grow
-   * @param id what clients are told, without CR, LF and NUL; `null` where the event is transient
+   * Delivers one event. The broker calls it once for each event, also for those that this instance published. The order is the
+   * same on every instance. The broker never calls it inside another call of it.
+   * @param position this instance's number of the event: each is larger than the one before
+   * @param id the event's id, as clients get it, without CR, LF and NUL; `null` for a transient event
    * @returns how many clients of this instance the event was for
    */
   deliver (event: BrokerEvent, position: number, id: string | null): number
   /**
-   * Says that events up to a position never came here and won't: at the start, or when the broker has lost some. Every
-   * client that is connected is told. What `past` gives may fill the hole.
-   * @param position not less than the last one delivered; the next event's is larger
+   * Says that the events up to a position were not delivered here and never will be: at the start, or when the broker has lost
+   * some. Every connected client is told. What `past` returns may fill the gap. Example: after event 7 the broker skips to 20.
+   * Clients are told that events are missing, and the next event is at 21 or later.
+   * @param position not less than that of the last delivered event; the next event's is larger
    */
   skipTo (position: number): void
   /** How many clients of this instance an event would be for now. */
   recipients (event: BrokerEvent): number
-  /** A stream of another instance came to a channel, or left one. */
+  /** Says that a stream of another instance joined or left a channel. */
   presence (change: 'join' | 'leave', channel: string, member: BrokerMember, instance: string): void
-  /** Events to keep per target, and of those with a key so many keys; 0 for none. */
+  /** How many events without a key to keep per target, and the states of how many keys. 0 for none. */
   readonly historySize: number
-  /** For how many milliseconds they are kept; `Infinity` for no limit. */
+  /** How long to keep events, in milliseconds. `Infinity` for no limit. */
   readonly historyMaxAge: number
-  /** Where it may log. */
+  /** Where the broker may log. */
   readonly log: BrokerLog
 }
 
 /**
- * What a broker needs of a logger. The hub's is a child of `fastify.log`.
+ * The part of a logger that a broker uses. The hub gives a child of `fastify.log`.
  * @category Brokers
  */
 export interface BrokerLog {
-  /** For what the broker gets over by itself. */
+  /** For a fault that the broker repairs by itself. */
   warn (details: object, message: string): void
-  /** For what needs somebody to look at it. */
+  /** For a fault that a person must look at. */
   error (details: object, message: string): void
 }
 
 /**
- * Orders events and hands every instance all of them. An instance delivers only what comes back through `deliver`,
- * so that all clients see one order. One broker serves one hub.
+ * Puts events in order and gives all of them to every instance. An instance sends its clients only what comes back through
+ * {@link BrokerSink.deliver}, so that all clients see one order. One broker serves one hub.
  * @category Brokers
  */
 export interface Broker {
-  /** Called once, before anything is published. What it throws or rejects with, the registration of the plugin rejects with. */
+  /** Called once, before anything is published. What it throws or rejects with, the plugin's registration rejects with. */
   start (sink: BrokerSink): void | Promise<void>
   /**
-   * Accepts an event, or fails with nothing stored; where that can't be known, the error's `inDoubt` is true.
-   * The same `idempotencyKey` stores once, and answers with the first one's id. A broker that is in the same
-   * process may deliver within the call.
+   * Accepts an event, or fails with nothing stored. Where the broker can't know which, the error's `inDoubt` is true. A second
+   * publish with the same `idempotencyKey` stores nothing and returns the first one's id. A broker in the same process may
+   * deliver the event inside this call.
+   * Rejects with {@link SSE_ERR_BROKER_UNAVAILABLE}. The hub turns any other error into one that is in doubt.
    * @param idempotencyKey `''` for none
-   * Rejects with {@link SSE_ERR_BROKER_UNAVAILABLE}; of any other error the hub makes one that is in doubt.
    */
   publish (event: BrokerEvent, idempotencyKey: string): BrokerReceipt | Promise<BrokerReceipt>
-  /** The newest delivered event's id, or of the place before the first one: a client may resume from it. */
+  /** The id of the newest delivered event, or of the place before the first one. A client may resume from it. */
   head (): string
   /**
-   * The position of an id that a client brought: of the event itself, all before it having been delivered or passed
-   * over. `-1` where the id is no place in today's order: from another epoch, malformed, not given yet, or so old that
-   * nobody can say what came behind it.
+   * Finds the position of the event whose id a client brought. All events before it were delivered or skipped here. `-1` where
+   * the id is no place in today's order: it is malformed, of another epoch or not given yet, or it is so old that nobody can
+   * say which events came after it.
    */
   position (id: string): number | BrokerPlaceAhead
   /**
-   * What is kept of some targets, up to the position at which this instance began to deliver and beyond it: where the
-   * hub has to ask because it began later. A broker that keeps nothing leaves it out.
+   * What the broker keeps of some targets, up to the position at which this instance began to deliver, and after it. The hub
+   * asks for what happened before this instance began. A broker that keeps nothing leaves it out.
    */
   past? (targets: readonly string[]): Promise<ReadonlyMap<string, BrokerPast>>
-  /** Left out by a broker within one process: the hub knows who is there. */
+  /** The streams of all instances. A broker within one process leaves it out, because the hub knows all streams. */
   readonly presence?: BrokerPresence
-  /** For {@link SSEHub.stats} and the metrics: asked often, so that it answers from memory. A broker may leave it out. */
+  /** For {@link SSEHub.stats} and the metrics. It is called often and must answer from memory. A broker may leave it out. */
   stats? (): BrokerStats
-  /** Called once, after the last client has gone. */
+  /** Called once, after the last client is disconnected. */
   close (): void | Promise<void>
 }

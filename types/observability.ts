@@ -1,93 +1,97 @@
-// What an operator sees of a hub: metrics for Prometheus, and messages of node:diagnostics_channel.
-import type { SSEClient, SSEDisconnectReason, SSEHub } from './index.js'
+// What an operator sees of a hub: metrics for Prometheus, and messages of node:diagnostics_channel. It must not know of the
+// plugin's options.
+import type { SSEClient, SSEDisconnectReason } from './client.js'
+import type { SSEHub } from './hub.js'
 
 /**
- * Where and under which names the hub's metrics are.
+ * Where the hub's metrics are, and under which names.
  * @category Metrics and diagnostics
  */
 export interface SSEMetricsOptions {
-  /** A `Registry` of `prom-client`. The hub's metrics are in it from the registration until `app.close()`. */
+  /** A `Registry` of `prom-client`. It has the hub's metrics from the registration until `app.close()`. */
   register: SSEMetricsRegister
-  /** Stands in front of every name: `'chat_'` makes `sse_clients` `chat_sse_clients`. Default `''`. */
+  /** The text before every name: with `'chat_'` the metric `sse_clients` is `chat_sse_clients`. Default `''`. */
   prefix?: string
   /**
-   * With every sample. Several hubs may share a register where their labels, or their prefixes, tell them apart. No `le`,
-   * which is the histogram's. Default `{}`.
+   * Labels of every sample. Several hubs may share a register where their labels or their prefixes are different. `le` is
+   * refused, because the histogram has it. Default `{}`.
    */
   labels?: Readonly<Record<string, string>>
 }
 
 /**
- * What the hub asks of a registry, so that it depends on no version of `prom-client`.
+ * The part of a registry that the hub uses. It depends on no version of `prom-client`.
  * @category Metrics and diagnostics
  */
 export interface SSEMetricsRegister {
   // prom-client's parameter is one of its own four classes, of which a registry calls only what the hub's metrics have.
-  /** Adds a metric, which the registry asks for its values whenever it is read. */
+  /** Adds a metric. The registry asks the metric for its values at each read. */
   registerMetric (metric: any): void
-  /** The metric of a name, so that hubs that share a registry share it; `undefined` where there is none. */
+  /** The metric of a name, so that hubs that share a registry share the metric. `undefined` where there is none. */
   getSingleMetric (name: string): unknown
-  /** Takes a metric out, when the last hub that has a part in it is closed. */
+  /** Removes a metric. Called when the last hub that uses the metric is closed. */
   removeSingleMetric (name: string): void
 }
 
 /**
- * The channels of `node:diagnostics_channel` and their messages: `subscribe(name, message => …)`. Subscribers run at once,
- * inside the hub's work. One that throws stops nothing here, but Node makes its error an `uncaughtException`, which ends a
- * process that does not handle it.
+ * The channels of `node:diagnostics_channel` and their messages: `subscribe(name, message => …)`.
+ *
+ * Subscribers run after the hub's own work is done, in order, before the call that caused them returns. For `connect` and
+ * `disconnect` they run in the asynchronous context of the request that opened the stream. What a subscriber throws stops
+ * nothing in the hub. But Node makes it an `uncaughtException`, which ends a process that does not handle it.
  * @category Metrics and diagnostics
  */
 export interface SSEDiagnostics {
-  /** At each event that the broker accepts from this instance. */
+  /** For each event that was published on this instance, when the broker has accepted it. */
   'fastify-sse-hub.publish': SSEPublishMessage
-  /** At each stream that `reply.sse()` opens. */
+  /** For each stream that `reply.sse()` opens. */
   'fastify-sse-hub.connect': SSEConnectMessage
-  /** At each stream's end, once. */
+  /** For each stream that ends, once. */
   'fastify-sse-hub.disconnect': SSEDisconnectMessage
 }
 
 /**
- * The broker has accepted an event that was published on this instance. It went to channels, to a client id, or, where
- * there is neither, to everybody. What was published is not told.
+ * The broker has accepted an event that was published on this instance. Where `channels` is empty and `clientId` is `null`,
+ * the event was published to everybody. The message does not contain the data.
  * @category Metrics and diagnostics
  */
 export interface SSEPublishMessage {
-  /** The one that it was published with, where an application has several. */
+  /** The hub that published the event. An application may have several. */
   readonly hub: SSEHub
   /** The event's name. */
   readonly event: string
-  /** Empty where it went elsewhere. */
+  /** The channels that the event was published to. Empty where it was published to a client id or to everybody. */
   readonly channels: readonly string[]
-  /** `null` where it went elsewhere. */
+  /** The client id that the event was published to. `null` where it was published to channels or to everybody. */
   readonly clientId: string | null
-  /** `null` for a transient event. */
+  /** The event's id. `null` for a transient event. */
   readonly id: string | null
-  /** How many clients of this instance it was for. */
+  /** How many clients of this instance the event was for. */
   readonly recipients: number
-  /** How long its serialised data is, in UTF-8. */
+  /** The size of the serialised data in UTF-8. */
   readonly bytes: number
 }
 
 /**
- * A client is there, in its channels.
+ * A client is connected and is in its channels.
  * @category Metrics and diagnostics
  */
 export interface SSEConnectMessage {
-  /** The one that it is connected to, where an application has several. */
+  /** The hub that the client is connected to. An application may have several. */
   readonly hub: SSEHub
-  /** In all its channels already. */
+  /** The client, in all its channels already. */
   readonly client: SSEClient
 }
 
 /**
- * A client is gone.
+ * A client is disconnected.
  * @category Metrics and diagnostics
  */
 export interface SSEDisconnectMessage {
-  /** The one that it was connected to, where an application has several. */
+  /** The hub that the client was connected to. An application may have several. */
   readonly hub: SSEHub
-  /** With the channels that it was in. */
+  /** The client. Its `channels` are those that it was in. */
   readonly client: SSEClient
-  /** Why it went. */
+  /** Why the client was disconnected. */
   readonly reason: SSEDisconnectReason
 }

@@ -1,89 +1,93 @@
 /**
- * An `EventSource` that is typed by the server's schemas and does not give up, for browsers and Node: `connect()`.
+ * `connect()`: an `EventSource` that is typed by the server's schemas and does not give up, for browsers and Node.
  * @module fastify-sse-hub/client
  */
-// It must not know the hub's code, nor lean on the types of one platform: it is compiled where there is no DOM, and where
-// there is no Node.
+// It must not know the hub's code. It must not use the types of one platform: it is compiled with the DOM's types alone, and
+// with Node's alone.
 import type { Static, TSchema } from '@sinclair/typebox'
 
-/** What a listener is given: what the event's schema describes, or the type itself where it is no TypeBox schema. */
+/** The data that a listener gets: what the event's schema describes, or the type itself where it is no TypeBox schema. */
 export type StreamData<Type> = [Type] extends [TSchema] ? Static<Type> : Type
 
 /**
- * Where a stream is:
- * - `'connecting'`: it was asked for, and there is no answer yet
- * - `'open'`: events can come
- * - `'reconnecting'`: it was open, and was lost or silent; `EventSource` comes back by itself
- * - `'refused'`: the answer was no stream, e.g. a 401 or a 503, so that `EventSource` gave up; it is asked for again later
- * - `'closed'`: by `close()` or the signal
+ * The state of a stream:
+ * - `'connecting'`: the stream was requested, and there is no answer yet
+ * - `'open'`: events can arrive
+ * - `'reconnecting'`: the stream was open, and was lost or silent; it comes back by itself
+ * - `'refused'`: the answer was no stream, e.g. a 401 or a 503, and `EventSource` gave up; a new one is made later
+ * - `'closed'`: `close()` or the signal closed the stream
  */
 export type StreamState = 'connecting' | 'open' | 'reconnecting' | 'refused' | 'closed'
 
-/** An event as it came (WHATWG HTML 9.2.6). */
+/** An event as it arrived (WHATWG HTML 9.2.6). */
 export interface StreamEvent {
-  /** Its name; `'message'` where the server gave none. */
+  /** The event's name. `'message'` where the server gave none. */
   readonly type: string
-  /** As the server wrote it, not parsed. */
+  /** The data as the server wrote it, not parsed. */
   readonly data: string
-  /** The id of the last event that had one, itself included; `''` where none had. */
+  /** The id of this event. Where it has none, the id of the last event that had one. `''` where none had. */
   readonly lastEventId: string
 }
 
-/** What an `EventSource` tells of a failure: npm `eventsource` the status as `code`, a browser nothing. */
+/** What an `EventSource` tells about a failure. npm `eventsource` tells the status as `code`, a browser tells nothing. */
 export interface StreamFailure {
-  /** The answer's status, e.g. 401. */
+  /** The status of the answer, e.g. 401. */
   readonly code?: number | undefined
   /** What went wrong, in the implementation's words. */
   readonly message?: string | undefined
 }
 
-/** What is used of an `EventSource` (WHATWG HTML 9.2.2). */
+/** The part of an `EventSource` that is used (WHATWG HTML 9.2.2). */
 export interface EventSourceLike {
-  /** 0 connecting or reconnecting, 1 open, 2 closed, for good. */
+  /** 0: connecting or reconnecting. 1: open. 2: closed for good. */
   readonly readyState: number
-  // Each implementation has event types of its own, which only `any` is assignable to.
-  /** For `open` and `error`, and each event name that is listened to. */
+  // Each implementation has event types of its own. Only `any` is assignable to all of them.
+  /** Called for `open`, for `error`, and for each event name that has a listener. */
   addEventListener (type: string, listener: (event: any) => void): void
-  /** Ends it for good. */
+  /** Closes the connection for good. */
   close (): void
 }
 
-/** What is used of an `AbortSignal` (WHATWG DOM 3.2). */
+/** The part of an `AbortSignal` that is used (WHATWG DOM 3.2). */
 export interface AbortSignalLike {
-  /** Whether it has been. A stream is not opened then. */
+  /** Whether the signal was aborted. Then a stream is not opened. */
   readonly aborted: boolean
-  /** At each opening. */
+  /** Called at each opening of a stream. */
   addEventListener (type: 'abort', listener: () => void): void
-  /** When the stream is closed, so that a signal that outlives it does not hold it. */
+  /** Called when the stream is closed, so that a signal that lives longer does not keep the stream in memory. */
   removeEventListener (type: 'abort', listener: () => void): void
 }
 
 /** Options of `connect()`. All times are milliseconds. */
 export interface StreamOptions<Events extends object = Record<string, unknown>> {
   /**
-   * A listener per event name, `message` for events without one. Data is parsed as JSON; what is no JSON is given as its
-   * text. What a listener throws or rejects with goes to `onError` and breaks nothing: the event counts as received.
+   * A listener for each event name, `message` for events without a name. Data is parsed as JSON. Data that is no JSON is given
+   * as its text. What a listener throws or rejects with is given to `onError` and stops nothing: the event counts as received.
    */
   readonly on?: { readonly [Name in keyof Events]?: (data: StreamData<Events[Name]>, event: StreamEvent) => void }
-  /** Events whose data is given as its text, even if it looks like JSON: those that are published with `raw`. */
+  /** Events whose data is given as its text, even if it looks like JSON: those that are published with `raw`. Default: none. */
   readonly raw?: ReadonlyArray<Extract<keyof Events, string>>
-  /** Makes data of text, as the counterpart of the hub's `serializer`. Default: JSON, else the text. */
+  /** Turns text into data. It is the counterpart of the hub's `serializer`. Default: JSON, else the text. */
   readonly parse?: (text: string, event: string) => unknown
   /**
-   * The hub's `sse:open`, once per connection. `recovered` is true when nothing is missing since the last event that
-   * came; false on a first visit, and where something may be lost: load the state anew. Not called where `greeting` is off.
+   * Called for the hub's `sse:open`, once for each connection. `recovered` is true when nothing is missing since the last event
+   * that arrived. It is false on a first visit, and where something may be lost: then load the state again. It is not called
+   * where the hub's `greeting` is off.
    */
   readonly onOpen?: (opened: { readonly clientId: string, readonly recovered: boolean }) => void
-  /** The hub's `sse:gap`: events were lost while the stream was open. `lost` is how many; `null` where nobody knows. */
+  /**
+   * Called for the hub's `sse:gap`: events were lost while the stream was open. `lost` is how many, `null` where nobody knows.
+   */
   readonly onGap?: (gap: { readonly lost: number | null }) => void
-  /** At each change; with `'reconnecting'` and `'refused'`, what the `EventSource` tells of the reason. */
+  /** Called at each change. With `'reconnecting'` and `'refused'` it gets what the `EventSource` tells about the reason. */
   readonly onState?: (state: StreamState, failure?: StreamFailure) => void
-  /** What a listener, or `parse`, threw. Default: the platform's `reportError()`, else `console.error()`. */
+  /** Called with what a listener or `parse` threw. Default: the platform's `reportError()`, else `console.error()`. */
   readonly onError?: (error: unknown) => void
   /**
-   * Where the hub has the same `heartbeatEvent`: the stream is opened anew after `timeout` without an event. Take a timeout
-   * longer than the hub's `heartbeatInterval`, and than its `retry` and `reconnectSpread` together. Only events that are
-   * listened to are heard: give an empty listener to those that you don't want.
+   * Opens the stream again after `timeout` without an event. The hub must have the same `heartbeatEvent`. The timeout must be
+   * longer than the hub's `heartbeatInterval`, and longer than its `retry` and `reconnectSpread` together. Example: with the
+   * hub's defaults of 30 s, and 3 + 5 s, take 45 s. Only events with a listener are heard: give an empty listener to those that
+   * you do not want. Default: none.
    */
   readonly heartbeat?: {
     /** The hub's `heartbeatEvent`. */
@@ -94,31 +98,36 @@ export interface StreamOptions<Events extends object = Record<string, unknown>> 
   /** Closes the stream for good when it is aborted. */
   readonly signal?: AbortSignalLike
   /**
-   * An implementation of `EventSource`, where the platform has none (Node), or for headers of your own. Default: the
+   * An implementation of `EventSource`: where the platform has none, as Node, or for headers of your own. Default: the
    * platform's.
    */
   readonly EventSource?: new (url: string, init?: { withCredentials?: boolean }) => EventSourceLike
   /** Whether cookies are sent to another origin. Default false. */
   readonly withCredentials?: boolean
-  /** The first wait after a refusal, doubled each time; of each, a random part from its half on is waited. Default 5000. */
+  /**
+   * The first wait after a refusal. It is doubled each time. The real wait is random, from half of it to all of it: with 5000
+   * it is 2.5 to 5 s, then 5 to 10 s. Default 5000.
+   */
   readonly wait?: number
-  /** What waits grow to. Default 60000. */
+  /** The longest wait. Default 60000. */
   readonly maxWait?: number
-  /** The event to begin behind, e.g. the last id of the hub's `state()`. Default: none. */
+  /** The id of the event after which the stream begins, e.g. the last id of the hub's `state()`. Default: none. */
   readonly lastEventId?: string
-  /** The query parameter that tells it, as the hub's option of this name. Default `'lastEventId'`. */
+  /** The query parameter for that id, as the hub's option of this name. Default `'lastEventId'`. */
   readonly lastEventIdQuery?: string
 }
 
-/** What {@link connect} gives. */
+/** What {@link connect} returns. */
 export interface Stream {
-  /** Opens it again behind the last event that came, at once, whatever its state. After the signal it does nothing. */
+  /**
+   * Opens the stream again at once, in any state, after the last event that arrived. Does nothing once the signal is aborted.
+   */
   open (): void
-  /** Ends it, until it is opened again. */
+  /** Closes the stream, until it is opened again. */
   close (): void
-  /** Where it is now; {@link StreamOptions.onState} tells each change. */
+  /** The state now. {@link StreamOptions.onState} tells each change. */
   readonly state: StreamState
-  /** The id of the last event that came; `''` before the first. */
+  /** The id of the last event that arrived. `''` before the first one. */
   readonly lastEventId: string
 }
 
@@ -136,7 +145,7 @@ const CLOSED = 2
 
 const platform = globalThis as Platform
 
-/** The longest time that a timer takes, in milliseconds: beyond it, as with no number, it would be due at once. */
+/** The longest time that a timer takes, in milliseconds. With a longer time, or no number, it would run at once. */
 const MAX_TIME = 2 ** 31 - 1
 
 function parseJson (text: string): unknown {
@@ -155,11 +164,11 @@ function report (error: unknown): void {
  * Opens an event stream and keeps it open: `connect<typeof events>('/events', { on: { notification (data) {} } })`, where
  * `events` are the server's schemas, imported as a type, or `connect<{ notification: Notification }>(…)`.
  *
- * A lost connection is `EventSource`'s to restore (WHATWG HTML 9.2.3). After any answer other than a stream it gives up;
- * then a new one is made, with the last event's id in the query.
- * @param url relative to the page's, where there is one
- * @throws `TypeError` where the URL is none, where there is no `EventSource`, or where a time is none: one below 1 ms, or above
- * 24 days, would open stream after stream
+ * `EventSource` restores a lost connection by itself (WHATWG HTML 9.2.3). After an answer that is no stream it gives up. Then
+ * a new one is made, with the id of the last event in the query.
+ * @param url relative to that of the page, where there is one
+ * @throws `TypeError` where the URL is not valid, where there is no `EventSource`, or where a time is not above 0 and at most
+ * 24 days: such a timer would run at once, again and again
  */
 export function connect<Events extends object = Record<string, unknown>> (
   url: string | { readonly href: string },
@@ -178,11 +187,11 @@ export function connect<Events extends object = Record<string, unknown>> (
   const texts: readonly string[] = raw
   let state: StreamState = 'closed'
   let source: EventSourceLike | undefined
-  /** Until it is opened anew: after a refusal, or when nothing comes. */
+  /** Opens the stream again: after a refusal, or when no event arrives. */
   let timer: ReturnType<typeof setTimeout> | undefined
   let wait: number
 
-  /** Calls what is the caller's. */
+  /** Calls a function of the application. Its errors go to `onError`. */
   function guard (task: () => unknown): void {
     (async () => task())().catch(onError).catch(report)
   }
@@ -204,20 +213,20 @@ export function connect<Events extends object = Record<string, unknown>> (
 
   function start (next: StreamState): void {
     stop()
-    // A new EventSource knows of no id and can't set the header.
+    // A new EventSource knows no id and can't send the `Last-Event-ID` header.
     if (lastEventId !== '') target.searchParams.set(lastEventIdQuery, lastEventId)
     const opened = source = new Source(target.href, { withCredentials })
 
-    /** Some implementations go on for a while after `close()`. */
+    /** Some implementations still dispatch events for a while after `close()`. */
     function listen<Event> (type: string, listener: (event: Event) => void): void {
       opened.addEventListener(type, event => { if (source === opened) listener(event) })
     }
 
     function receive (name: string, listener: (data: never, event: StreamEvent) => unknown, read = parse): void {
       listen(name, (event: StreamEvent) => {
-        // An event may be named as one of EventSource's own, `error` or `open`, which have no data.
+        // A server's event may be named `error` or `open`. Those of EventSource itself have no data.
         if (typeof event.data !== 'string') return
-        // Some implementations have '' here for an event without an id of its own.
+        // Some implementations have '' here for an event without an id.
         lastEventId = event.lastEventId || lastEventId
         watch()
         guard(() => listener(read(event.data, name) as never, event))
@@ -234,7 +243,7 @@ export function connect<Events extends object = Record<string, unknown>> (
         watch()
         change('reconnecting', failure)
       } else if (opened.readyState === CLOSED) {
-        // A random part of it, so that those who are refused together don't all come back at once.
+        // The wait is random, so that clients that are refused together do not all come back together.
         startIn(Math.min(wait, maxWait) * (1 + Math.random()) / 2, 'connecting')
         wait *= 2
         change('refused', failure)

@@ -1,4 +1,5 @@
-// Tells the log of what may happen very often: how many times, at most once a second.
+// Logs what may happen very often: how many times it happened, at most once a second. Example: 500 clients that are
+// disconnected within a second make one line. It must not know what it counts.
 import type { BrokerLog } from '../../types/index.js'
 
 const WINDOW = 1000
@@ -10,27 +11,27 @@ export class CountLog<Name extends string> {
   #reportedAt = -Infinity
   #pending = false
 
-  /** @param names what is counted, as the log names it */
+  /** @param names of the counts, as the log has them */
   constructor (log: Pick<BrokerLog, 'warn'>, message: string, names: readonly Name[]) {
     this.#log = log
     this.#message = message
     this.#counts = Object.fromEntries(names.map(name => [name, 0])) as Record<Name, number>
   }
 
-  /** Takes note, and logs nothing: it may be called in the middle of a publish. */
+  /** Counts, and logs nothing. It may be called in the middle of a publish. */
   count (name: Name, times = 1): void {
     this.#counts[name] += times
     this.#pending = true
   }
 
-  /** Logs what came up since the last report, if that was a while ago. */
+  /** Logs the counts since the last report, if that was at least a second ago. */
   report (): void {
     if (!this.#pending) return
     const now = performance.now()
     if (now - this.#reportedAt >= WINDOW) this.flush(now)
   }
 
-  /** Logs what came up since the last report. */
+  /** Logs the counts since the last report now. */
   flush (now = performance.now()): void {
     if (!this.#pending) return
     this.#log.warn({ ...this.#counts as object }, this.#message)

@@ -1,4 +1,4 @@
-// What the hub counts since its start.
+// What the hub counts since its start. `SSEStats` says what each figure is. It must not know who counts.
 
 export class Counters {
   connections = 0

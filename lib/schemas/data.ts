@@ -1,5 +1,5 @@
-// How an event's data becomes text: by the event's schema where schemas are given, else by the serializer. It must
-// not know of the wire format.
+// Turns an event's data into text: by the event's schema where schemas are given, else by the serializer. It must not know of
+// the wire format.
 import type { TSchema } from '@sinclair/typebox'
 import { TypeCompiler, type TypeCheck } from '@sinclair/typebox/compiler'
 import type { SSEEventSchemas, SSEPluginOptions } from '../../types/index.js'
@@ -21,13 +21,13 @@ export class DataFormat {
       : new Map(Object.entries(schemas).map(([event, schema]) => [event, compiled(event, schema)]))
   }
 
-  /** @throws SSE_ERR_UNKNOWN_EVENT where schemas are given, and none for this event */
+  /** @throws SSE_ERR_UNKNOWN_EVENT where schemas are given, but none for this event */
   checkKnown (event: string): void {
     this.#checkOf(event)
   }
 
   /**
-   * @param raw the data is text already
+   * @param raw the data is text already and is not serialised
    * @throws SSE_ERR_INVALID_DATA, SSE_ERR_UNKNOWN_EVENT
    */
   format (event: string, data: unknown, raw: boolean): string {
@@ -43,15 +43,16 @@ export class DataFormat {
     } catch (error) {
       throw unserialisable(event, error)
     }
-    // Of an async serializer's promise nobody would see the rejection, which ends the process.
+    // An async serializer is refused below. Nobody else handles a rejection of its promise, which would end the process.
     if (text instanceof Promise) text.catch(() => {})
     if (typeof text !== 'string') throw new SSE_ERR_INVALID_DATA(`The data of event "${event}" can't be serialised`)
     return text
   }
 
   /**
-   * The key that an event's data has, where its schema names it; `''` where it names none.
-   * @throws SSE_ERR_INVALID_DATA where it has no usable one
+   * The key in an event's data, where its schema names a property for it; `''` where it names none. Example: with
+   * `keyed(schema, 'symbol')` the key of `{ symbol: 'ACME', price: 102 }` is `'ACME'`. A number is taken as text.
+   * @throws SSE_ERR_INVALID_DATA where the property holds no valid key
    */
   eventKey (event: string, data: unknown): string {
     const property = this.#checks === null ? undefined : keyPropertyOf(this.#checkOf(event)!.Schema())
@@ -69,10 +70,10 @@ export class DataFormat {
       if (check.Check(data)) return
       flaw = check.Errors(data).First()
     } catch (error) {
-      // A getter of the data's, or a cycle where the schema is recursive.
+      // A getter in the data threw, or the data has a cycle and the schema is recursive.
       throw unserialisable(event, error)
     }
-    // A format that answers otherwise when it is asked again finds nothing.
+    // Nothing is found where a format answers differently the second time, e.g. a regular expression with the flag "g".
     const { path = '', message = 'it is said to be valid when looked at again' } = flaw ?? {}
     throw new SSE_ERR_INVALID_DATA(`The data of event "${event}" is not what its schema says, at "${path || '/'}": ${message}`)
   }
@@ -89,7 +90,7 @@ function compiled (event: string, schema: TSchema): TypeCheck<TSchema> {
   try {
     return TypeCompiler.Compile(schema)
   } catch (error) {
-    // A kind that TypeBox does not know, a reference that leads nowhere.
+    // TypeBox does not know the schema's kind, or a reference leads nowhere.
     const reason = error instanceof Error ? error.message : String(error)
     throw Object.assign(new SSE_ERR_INVALID_OPTION(`Option "events" of fastify-sse-hub is invalid: the schema of "${event}": ${reason}`), { cause: error })
   }
@@ -100,26 +101,32 @@ function unserialisable (event: string, cause: unknown): Error {
   return Object.assign(new SSE_ERR_INVALID_DATA(`The data of event "${event}" can't be serialised: ${reason}`), { cause })
 }
 
-/** What `JSON.stringify` made of a Buffer or a typed array, if there was one; it may be something else. */
+/**
+ * What JSON has where the data has a Buffer, a typed array or a view: `"type":"Buffer"`, `{"0":`, `{}`. Other data can have the
+ * same text.
+ */
 const MAYBE_BINARY = /"type":"Buffer"|\{"0":|\{\}/
 
-/** The default serializer: JSON, with `undefined` as `null` and binary data, at any depth, as Base64. */
+/**
+ * The default serializer: JSON, with `undefined` as `null`. Binary data at any depth becomes Base64. Example:
+ * `[new Uint8Array([1])]` becomes `["AQ=="]`.
+ */
 export function toJSON (data: unknown): string | undefined {
   if (data === undefined) return 'null'
   let text
   try {
     text = JSON.stringify(data)
   } catch {
-    // A BigInt64Array's items have no JSON of their own; what has none anyway throws again.
+    // The items of a BigInt64Array have no JSON, but the array has its Base64. Data that has no JSON at all throws again.
     return JSON.stringify(data, withBase64)
   }
-  // A replacer costs several times the whole call, so it runs only where there may be something for it.
+  // A replacer makes the call several times slower, so it runs only where the data may be binary.
   return text !== undefined && MAYBE_BINARY.test(text) ? JSON.stringify(data, withBase64) : text
 }
 
-/** A replacer: reads the holder, since a Buffer's own `toJSON` has run on the value. */
+/** A replacer. It reads the holder, because the `toJSON` of a Buffer has changed the value already. */
 function withBase64 (this: Record<string, unknown>, key: string, value: unknown): unknown {
-  // The holder's, or what a `toJSON` made of it.
+  // The value is binary where a `toJSON` returned binary data. Else the holder has the original.
   const original = ArrayBuffer.isView(value) ? value : this[key]
   return ArrayBuffer.isView(original)
     ? Buffer.from(original.buffer, original.byteOffset, original.byteLength).toString('base64')

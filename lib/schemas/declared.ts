@@ -1,16 +1,18 @@
-// The part of an event's data that its schema declares. It must not know of JSON or of events.
+// Takes from an event's data the part that its schema declares. It must not know of JSON or of events.
 //
-// Not TypeBox's `Value.Clean`: that one changes its argument, so that a clone of everything would have to come first,
-// which undeclared cycles and functions break; it lets an undeclared "constructor" or "toString" through; and of the
-// parts of a union or an intersection that declare the same field it keeps one.
+// TypeBox's `Value.Clean` does not do here, for three reasons:
+// - It changes its argument. All data would have to be cloned first, and a clone fails at undeclared functions and cycles.
+// - It keeps an undeclared "constructor" or "toString".
+// - Where several parts of a union or an intersection declare the same field, it keeps what one part declares of it.
 import { KindGuard, type TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 
 type Fields = Record<string, unknown>
 
 /**
- * A copy without what is not declared; where the schema declares anything at all, the value itself.
- * @param value passes the schema's check
+ * A copy of the value without what the schema does not declare. Where the schema declares any value, the value itself. Example:
+ * with the schema `{ name: string }` the value `{ name: 'a', password: 'b' }` gives `{ name: 'a' }`.
+ * @param value must pass the schema's check
  */
 export function declared (schema: TSchema, references: readonly TSchema[], value: unknown): unknown {
   const known = schema.$id === undefined ? references : [...references, schema]
@@ -34,7 +36,7 @@ export function declared (schema: TSchema, references: readonly TSchema[], value
 }
 
 function ofFields (value: Fields, schemaOf: (key: string) => TSchema | boolean | undefined, references: readonly TSchema[]): Fields {
-  // Without a prototype, a field may have any name.
+  // An object without a prototype takes a field of any name, e.g. "__proto__".
   const fields: Fields = Object.create(null)
   for (const key of Object.keys(value)) {
     const schema = schemaOf(key)
@@ -52,14 +54,14 @@ function ofIntersection (schema: TSchema, references: readonly TSchema[], value:
   return Object.assign(fields, others)
 }
 
-/** What any of these schemas, all of which the value passes, declares. */
+/** What one or more of these schemas declare. The value passes all of them. */
 function ofAll (schemas: readonly TSchema[], references: readonly TSchema[], value: unknown): unknown {
   if (schemas.length === 0) return value
   return schemas.map(schema => declared(schema, references, value)).reduce((one, other) => merged(one, other, value))
 }
 
 function merged (one: unknown, other: unknown, value: unknown): unknown {
-  // The value itself: one of the schemas declares anything.
+  // One of the schemas declares any value.
   if (one === value || other === value) return value
   if (Array.isArray(one)) return one.map((item, index) => merged(item, (other as unknown[])[index], (value as unknown[])[index]))
   const fields = one as Fields

@@ -1,39 +1,40 @@
-// What waits for clients, shared by all that wait for the same. It must not know of clients or sockets.
+// The lists of events that wait for clients. Clients that wait for the same events share one list. It must not know of clients
+// or sockets.
 import { Chunk, MAX_WRITE } from './chunk.js'
 import { withId } from './format.js'
 
-/** Where an event stands in the hub's order, and what it says there. */
+/** An event's place in the hub's order, and the states that the event tells. */
 export interface Place {
   readonly position: number
-  /** `null` where there is none to resume from: it is not kept, or not of the order. */
+  /** The event's id, a place to resume from. `null` where there is none: the event is not kept, or is not in the order. */
   readonly id: string | null
-  /** The newest id before it. */
+  /** The newest id before this event. */
   readonly before: string
-  /** What it says the newest of, each as `targetState` writes it; `null` where it has no key. */
+  /** The states that the event tells, one for each target, as `targetState` writes them. `null` where it has no key. */
   readonly states: readonly string[] | null
 }
 
-/** What an event says the newest of, for all of the hub. */
+/** The name of a state in the whole hub, e.g. `"prices\nprice\nACME"`. */
 export function targetState (target: string, name: string, key: string): string {
   return `${target}\n${name}\n${key}`
 }
 
-/** The channel that a state is of: names hold no line break. */
+/** The channel of a state. No name contains a line break. */
 export function channelOf (state: string): string {
   return state.slice(0, state.indexOf('\n'))
 }
 
-/** Of what is not in the order: for one client alone, or from the hub itself. */
+/** The place of an event that is not in the order: it is for one client alone, or from the hub itself. */
 const NOWHERE: Place = { position: 0, id: null, before: '', states: null }
 
-/** An event on its way to sockets: its text, and its bytes once the first client needs them. */
+/** An event on its way to sockets. It has its text first, and its bytes once the first client needs them. */
 export class Frame {
   /** Bytes of `text` in UTF-8. */
   readonly size: number
-  /** Whether it may be compressed together with others; else what it holds is nobody's to guess from its length. */
+  /** Whether it may be compressed together with others. `false` keeps it apart, so that no length tells about its content. */
   readonly compress: boolean
   readonly place: Place
-  /** What encodings have made of it. */
+  /** Its bytes in each encoding that made some. */
   encoded: Map<object, Chunk> | null = null
   #text: string | null
   #chunk: Chunk | null = null
@@ -45,7 +46,7 @@ export class Frame {
     this.place = place
   }
 
-  /** The same for one client that must not be told this id. */
+  /** The same event with another id, for a client that must not resume from this one. `''` leaves the id out. */
   withId (id: string): Frame {
     if (id === this.place.id) return this
     const text = withId(this.chunk().payload().toString(), this.place.id!, id === '' ? null : id)
@@ -61,15 +62,18 @@ export class Frame {
   }
 }
 
-/** An immutable list of waiting events: one event behind those of another list, for clients of one encoding. */
+/**
+ * An immutable list of waiting events, for clients of one encoding. It is another list with one more event at its end. Example:
+ * 1000 clients wait for the events 7, 8 and 9. All of them hold one list, which is the list of 7 and 8 with 9.
+ */
 export abstract class Batch {
-  /** Bytes of stream in the whole list, before any encoding. */
+  /** Bytes of stream in the whole list, before they are encoded. */
   readonly size: number
   /** Events in the whole list. */
   readonly count: number
-  /** This list with the event that is being published: the memo that makes clients share lists. */
+  /** This list with the event of the present publish. Clients that hold this list and get the event share it. */
   next: Batch | null = null
-  /** How many clients it waits for, those included that have written it. */
+  /** How many clients hold it. Those that have written it still count. */
   holders = 0
 
   constructor (previous: Batch | null, frame: Frame | null) {
@@ -79,16 +83,16 @@ export abstract class Batch {
 
   /** The list with one more event. */
   abstract with (frame: Frame): Batch
-  /** The bytes of the whole list, made by the first client that needs them. */
+  /** The bytes of the whole list. The first client that needs them makes them. */
   abstract chunk (): Chunk
 
-  /** Whether an event fits: a list is at most one write long, or a single event. */
+  /** Whether an event fits. A list is at most one write long, unless it is a single event. */
   admits (frame: Frame): boolean {
     return this.count === 0 || this.size + frame.size <= MAX_WRITE
   }
 }
 
-/** A list whose bytes go out as they are. */
+/** A list whose bytes are sent as they are. */
 export class PlainBatch extends Batch {
   #previous: PlainBatch | null
   #frame: Frame | null
@@ -112,7 +116,8 @@ export class PlainBatch extends Batch {
         chunks.push(batch.#frame!.chunk())
         batch = batch.#previous
       }
-      // From here back it was joined before; what it was joined from is let go of, there and here.
+      // The older events were joined before, into one chunk. A list that is joined drops its parts. Else each list would keep
+      // all older lists in memory.
       if (batch !== null) chunks.push(batch.#chunk!)
       this.#chunk = Chunk.join(chunks.reverse(), this.size)
       this.#previous = this.#frame = null
@@ -121,13 +126,13 @@ export class PlainBatch extends Batch {
   }
 }
 
-/** The memos of one hub's lists. */
+/** The lists of one hub that have a `next`. */
 export class Batches {
   readonly #touched: Batch[] = []
 
   /**
-   * A list with one more event. Within one publish, the same list gives the same list: whatever channels brought
-   * clients to it, those with the same waiting events hold the same object, and its bytes are made once.
+   * The list with one more event. Within one publish the same list gives the same list. So clients that wait for the same
+   * events hold one object, whatever their channels are, and its bytes are made once.
    */
   add (batch: Batch, frame: Frame): Batch {
     let next = batch.next
@@ -140,7 +145,10 @@ export class Batches {
     return next
   }
 
-  /** Ends a publish. A memo that outlived it would pin every later list behind the first one. */
+  /**
+   * Ends a publish. A `next` that stayed would give the next publish the event of this one, and the first list would keep all
+   * later ones in memory.
+   */
   forgetMemos (): void {
     for (const batch of this.#touched) batch.next = null
     this.#touched.length = 0

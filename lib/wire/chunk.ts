@@ -1,15 +1,18 @@
-// Stream bytes in an HTTP/1.1 chunk (RFC 9112 7.1), ready for a socket. It must not know of events or clients.
+// Bytes of stream in an HTTP/1.1 chunk (RFC 9112 7.1), ready for a socket. It must not know of events or clients.
 
-/** No write is larger: it bounds what one visit puts into a socket, and lets a stall be told from a slow reader. */
+/**
+ * No write is larger, in bytes. So one visit puts only that much into a socket, and a slow reader empties the socket often
+ * enough to be told from a stalled one.
+ */
 export const MAX_WRITE = 65536
 
 /**
- * Stream bytes inside an HTTP/1.1 chunk: one buffer that goes as it is to a chunked HTTP/1.1 socket, and whose
- * `payload()` goes everywhere else.
+ * Bytes of stream inside an HTTP/1.1 chunk, in one buffer: `:\n\n` is `3\r\n:\n\n\r\n`. A socket that takes chunks gets
+ * `framed` as it is. All other streams get `payload()`.
  */
 export class Chunk {
   readonly framed: Buffer
-  /** Bytes of stream in it. */
+  /** How many bytes of stream are in it. */
   readonly size: number
   #pieces: readonly Chunk[] | null = null
 
@@ -38,27 +41,27 @@ export class Chunk {
     return chunk
   }
 
-  /** The same for one that outlives the turn: in memory of its own, where a slice of Node's pool would pin 8 KiB. */
+  /** As `fromText`, in memory of its own, for a chunk that is kept for long. A small piece of Node's pool would keep 8 KiB. */
   static lasting (text: string, size: number): Chunk {
     return new Chunk(size, Buffer.allocUnsafeSlow).#fill(text)
   }
 
   #fill (text: string): this {
-    // Latin-1 is the cheaper copy, and the same bytes where every character takes one.
+    // Latin-1 is cheaper to write. Its bytes are the same where every character takes one byte in UTF-8.
     this.framed.write(text, this.#start, text.length === this.size ? 'latin1' : 'utf8')
     return this
   }
 
   /**
-   * One chunk out of several.
-   * @param size their sizes' sum
+   * Makes one chunk of several.
+   * @param size the sum of their sizes
    */
   static join (chunks: readonly Chunk[], size: number): Chunk {
     if (chunks.length === 1) return chunks[0]!
     return new Chunk(size).fillFrom(chunks)
   }
 
-  /** Puts the bytes of others into it, one behind the other. */
+  /** Copies the bytes of other chunks into this one, one after the other. */
   protected fillFrom (chunks: readonly Chunk[]): this {
     let at = this.#start
     for (const chunk of chunks) {
@@ -68,12 +71,12 @@ export class Chunk {
     return this
   }
 
-  /** The stream bytes alone: a view of the same memory. */
+  /** The bytes of stream alone. It is a view of the same memory. */
   payload (): Buffer {
     return this.framed.subarray(this.#start, this.#start + this.size)
   }
 
-  /** The same bytes in chunks of at most `MAX_WRITE`, made once and shared. */
+  /** The same bytes in chunks of at most `MAX_WRITE`. They are made once and shared. */
   pieces (): readonly Chunk[] {
     this.#pieces ??= this.size <= MAX_WRITE ? [this] : this.#split()
     return this.#pieces

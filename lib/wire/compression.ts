@@ -1,17 +1,20 @@
-// A stream compressed once for all who get the same: each list of waiting events becomes blocks that fit into anybody's
-// gzip stream. It must not know of clients or sockets.
+// Compresses events once for all clients that get the same ones: each list of waiting events becomes blocks that fit into the
+// gzip stream of any client. It must not know of clients or sockets.
 import type { SSECompressOptions } from '../../types/index.js'
 import { Batch, type Frame } from './batch.js'
 import type { EncodableText, Encoding } from './encoding.js'
 import { GzipChunk, type Allocate } from './gzip.js'
 import type { Chunk } from './chunk.js'
 
-/** A list that fewer clients hold is made of its events' own blocks: else each of many small groups would cost a deflate. */
+/**
+ * A list that fewer clients hold is made of the blocks of its single events. Example: 100 groups of 3 clients each wait for
+ * another mix of the same 10 events. That costs 10 deflates, not 100.
+ */
 const SHARED = 8
 
 type CompressionSettings = Required<SSECompressOptions>
 
-/** Tells settings apart. */
+/** The same text for the same settings. */
 export function settingsKey ({ threshold, level }: CompressionSettings): string {
   return `gzip ${level} ${threshold}`
 }
@@ -21,7 +24,7 @@ export class Compression implements Encoding {
   readonly empty: Batch = new GzipBatch(this, null, null)
   readonly #threshold: number
   readonly #level: number
-  /** What the hub says by itself, the same to many. */
+  /** What the hub itself sends to many clients, e.g. heartbeats. */
   readonly #stored = new WeakMap<Chunk, GzipChunk>()
 
   constructor (settings: CompressionSettings) {
@@ -36,12 +39,15 @@ export class Compression implements Encoding {
     return stored
   }
 
-  /** The events' own blocks, each made once, whoever gets it. */
+  /** The blocks of the single events. Each is made once for all clients. */
   join (frames: readonly Frame[]): GzipChunk {
     return GzipChunk.concat(frames.map(frame => this.#blockOf(frame)), Buffer.allocUnsafe)
   }
 
-  /** The events deflated as one; what must not be compressed with others stays apart. */
+  /**
+   * The events deflated together. An event that must not be compressed is stored apart. Example: of the events a, b, c and d
+   * only c must not be compressed. That makes 3 parts: a with b deflated, c stored, d deflated.
+   */
   together (frames: readonly Frame[]): GzipChunk {
     if (frames.length === 1) return this.#blockOf(frames[0]!)
     return this.#runs(frames, frame => frame.chunk().payload(), Buffer.allocUnsafe)
@@ -78,12 +84,12 @@ export class Compression implements Encoding {
   }
 }
 
-/** A list for those who get the stream compressed. */
+/** A list for clients that get the stream compressed. */
 class GzipBatch extends Batch {
   readonly #compression: Compression
   #previous: GzipBatch | null
   #frame: Frame | null
-  /** All events of the list, once its blocks are made: longer lists are deflated anew, from these. */
+  /** All events of the list, once its blocks are made. A longer list deflates them again, together with its own event. */
   #frames: readonly Frame[] | null = null
   #chunk: GzipChunk | null = null
 
@@ -108,7 +114,7 @@ class GzipBatch extends Batch {
     return this.#chunk
   }
 
-  /** A list that is written holds its events alone, and none of the lists that it came from. */
+  /** All events of the list, oldest first. A list that has its blocks holds these events, but no older list. */
   #collect (): Frame[] {
     const frames: Frame[] = []
     let batch: GzipBatch | null = this

@@ -1,33 +1,36 @@
-// In which form a client's stream goes out. It must not know of clients or sockets.
+// The form in which a client's stream is sent: plain here, gzip in compression.ts. It must not know of clients or sockets.
 import { PlainBatch, type Batch, type Frame } from './batch.js'
 import { Chunk } from './chunk.js'
 
-/** What one who replays is given of an event. */
+/** A kept event, as a replay reads it. */
 export interface EncodableText {
   readonly text: string
   /** Bytes of `text` in UTF-8. */
   readonly size: number
-  /** Whether it may be compressed together with others. */
+  /** Whether it may be compressed together with other events. */
   readonly compress: boolean
 }
 
 export interface Encoding {
-  /** Tells it apart from others: what is encoded alike is shared. */
+  /** Equal for encodings that make the same bytes, so that these can be shared. `''` for plain. */
   readonly key: string
-  /** The list of a client for which nothing waits. */
+  /** The list of a client for which no event waits. */
   readonly empty: Batch
-  /** What the hub says by itself: a greeting, a heartbeat. */
+  /** Encodes what the hub itself sends: a greeting, a heartbeat. */
   encode (chunk: Chunk): Chunk
   /**
-   * Events that wait for one client alone.
-   * @param size their sizes' sum
+   * Encodes events that wait for one client alone.
+   * @param size the sum of their sizes
    */
   join (frames: readonly Frame[], size: number): Chunk
-  /** Events in bytes that outlive the turn. */
+  /**
+   * Encodes events of a replay, into memory that may be kept for long.
+   * @param size the sum of their sizes
+   */
   lasting (events: readonly EncodableText[], size: number): Chunk
 }
 
-/** As it is. */
+/** Sends the stream as it is. */
 export class Plain implements Encoding {
   readonly key = ''
   readonly empty: Batch = new PlainBatch(null, null)

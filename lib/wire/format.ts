@@ -1,13 +1,18 @@
 // The text format of an event stream (WHATWG HTML 9.2.5 and 9.2.6). It must not know of clients, channels or history.
 //
-// An event on the wire, fields that it lacks left out:
+// An event on the wire, without the fields that it lacks:
 //   event: <name>\nretry: <milliseconds>\ndata: <line>\n[data: <line>\n …]id: <id>\n\n
-// The space after the colon is always there, so that one of the value's own is kept. The id comes last: some clients take it
-// as soon as they read it, and would never get the rest of an event whose connection breaks behind it.
+// There is always a space after the colon, because a reader removes one: the value " a" is sent as "data:  a".
+// The id comes last. Some clients store it as soon as they read it. If the connection broke after an id that came first, such a
+// client would resume after an event that it never got.
 
 const LINE_BREAK = /\r\n|\r|\n/
 
-/** One event. Without a line break in id and name, nothing in it can end a line early or start another event. */
+/**
+ * One event. `id` and `name` must not contain a line break. Then nothing in the event can end a line early or start another
+ * event.
+ * @param retry milliseconds; -1 for none
+ */
 export function formatEvent (id: string | null, name: string, data: string, retry: number): string {
   return `event: ${name}\n${retry < 0 ? '' : formatRetry(retry)}${formatData(data)}${formatEnd(id)}`
 }
@@ -16,12 +21,16 @@ function formatEnd (id: string | null): string {
   return id === null ? '\n' : `id: ${id}\n\n`
 }
 
-/** The same event with another id. */
+/**
+ * The same event with another id.
+ * @param id the one that it has
+ * @param other `null` for none
+ */
 export function withId (event: string, id: string, other: string | null): string {
   return event.slice(0, -formatEnd(id).length) + formatEnd(other)
 }
 
-/** An event's data and id, as `formatEvent` wrote them, with LF for all line breaks. */
+/** The data and the id of an event that `formatEvent` wrote. All line breaks in the data are LF. */
 export function readEvent (event: string): { data: string, id: string } {
   const lines = event.split('\n')
   const valueOf = (field: string): string[] => lines.filter(line => line.startsWith(field)).map(line => line.slice(field.length))
@@ -35,18 +44,18 @@ function formatData (data: string): string {
   return lines
 }
 
-/** How long to wait before the next reconnect. Takes effect as soon as the line is read, without a blank line. */
+/** How long the client waits before its next reconnect. It counts once the line is read, without a blank line after it. */
 export function formatRetry (milliseconds: number): string {
   return `retry: ${milliseconds}\n`
 }
 
-/** A comment, which dispatches nothing; with an id, the client's last event id moves on all the same. */
+/** A comment, for which a client dispatches no event. With an id, it still sets the client's last event id. */
 export function formatComment (id: string | null): string {
   return id === null ? ':\n\n' : `:\nid: ${id}\n\n`
 }
 
 /**
- * Tells a client that events were lost for it while it was connected.
+ * Tells a client that it lost events while it was connected.
  * @param lost how many; `null` where nobody knows
  */
 export function formatGap (lost: number | null): string {

@@ -1,17 +1,17 @@
-// The bytes of a gzip stream (RFC 1952) made of blocks (RFC 1951) that fit behind one another in anybody's: each ends on a
-// byte and refers to nothing before it. It must not know of events or clients.
+// The bytes of a gzip stream (RFC 1952), made of blocks (RFC 1951) that any client's stream can take in any order: each ends at
+// a whole byte and refers to nothing before it. It must not know of events or clients.
 import { constants, crc32, deflateRawSync } from 'node:zlib'
 import { Chunk } from './chunk.js'
 
-/** What a stored block takes beside its bytes, and how many it holds at most. */
+/** The bytes that a stored block takes beside its content, and the most content that it holds (RFC 1951 3.2.4). */
 const STORED_OVERHEAD = 5
 const MAX_STORED = 65535
 
-/** Bytes of stream as blocks, with what a gzip stream has to know of the bytes that they stand for. */
+/** Blocks, with the size and the CRC-32 of the plain bytes that they stand for. The end of a gzip stream needs both. */
 export class GzipChunk extends Chunk {
-  /** How many bytes they stand for. */
+  /** How many plain bytes the blocks stand for. */
   readonly plainSize: number
-  /** Their CRC-32. */
+  /** The CRC-32 of the plain bytes. */
   readonly crc: number
   #operator = 0
   #gzipPieces: readonly Chunk[] | null = null
@@ -23,11 +23,11 @@ export class GzipChunk extends Chunk {
   }
 
   /**
-   * Deflated by themselves, up to a sync flush; stored where that is no longer.
+   * Deflates bytes without what came before them, up to a sync flush. Stores them where that is not longer.
    * @param level 1 (fast) to 9 (small)
    */
   static deflated (plain: Buffer, level: number, allocate: Allocate): GzipChunk {
-    // One output buffer of the right size spares zlib's own, of 16 KiB.
+    // With an output buffer of the right size zlib does not allocate its own of 16 KiB.
     const blocks = deflateRawSync(plain, { level, finishFlush: constants.Z_SYNC_FLUSH, chunkSize: plain.length + 64 })
     if (blocks.length >= storedSize(plain.length)) return GzipChunk.stored(plain, allocate)
     const chunk = new GzipChunk(blocks.length, plain.length, crc32(plain), allocate)
@@ -35,7 +35,7 @@ export class GzipChunk extends Chunk {
     return chunk
   }
 
-  /** As they are. */
+  /** Stores bytes as they are. */
   static stored (plain: Buffer, allocate: Allocate): GzipChunk {
     const chunk = new GzipChunk(storedSize(plain.length), plain.length, crc32(plain), allocate)
     const target = chunk.payload()
@@ -51,7 +51,7 @@ export class GzipChunk extends Chunk {
     return chunk
   }
 
-  /** One behind the other. */
+  /** Puts blocks one after the other. */
   static concat (chunks: readonly GzipChunk[], allocate: Allocate): GzipChunk {
     if (chunks.length === 1) return chunks[0]!
     let size = 0
@@ -65,14 +65,17 @@ export class GzipChunk extends Chunk {
     return new GzipChunk(size, plainSize, crc, allocate).fillFrom(chunks)
   }
 
-  /** The CRC-32 of a stream with these bytes at its end, of which it was `crc` without them. */
+  /** The CRC-32 of a stream with these bytes at its end. `crc` is that of the stream before them. */
   behind (crc: number): number {
-    // Made by the first of many clients that need it.
+    // Made once, by the first of many clients that need it.
     if (this.#operator === 0) this.#operator = shift(this.plainSize)
     return (multiply(this.#operator, crc) ^ this.crc) | 0
   }
 
-  /** The first of them says what all of them stand for: a stream that has begun them has them all before it ends. */
+  /**
+   * The first piece stands for the plain bytes of all pieces, because a stream that has begun one chunk writes all of it before
+   * it ends. Example: a chunk of 100,000 bytes has pieces of 65,536 and 34,464 bytes. The first one has the CRC of the whole.
+   */
   override pieces (): readonly Chunk[] {
     if (this.#gzipPieces === null) {
       const [first, ...rest] = super.pieces()
@@ -94,21 +97,21 @@ function storedSize (plainSize: number): number {
   return plainSize + STORED_OVERHEAD * Math.ceil(plainSize / MAX_STORED)
 }
 
-/** Deflate, no flags, no time, no extra flags, system unknown (RFC 1952 2.3). */
+/** The header: deflate, no flags, no time, no extra flags, unknown system (RFC 1952 2.3). */
 const HEADER = Chunk.fromBytes(Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]))
-/** A last block with nothing in it, in fixed codes (RFC 1951 3.2.6). */
+/** An empty last block, in fixed codes (RFC 1951 3.2.6). */
 const LAST_BLOCK = [3, 0]
 
-/** One client's gzip stream: what comes before and behind the blocks that it shares with others. */
+/** One client's gzip stream: it adds what comes before and after the blocks that clients share. */
 export class GzipStream {
   #begun = false
   #crc = 0
   #size = 0
 
-  /** What is to be written for these chunks, the header before the first of all included. */
+  /** What is written for these chunks. For the first chunk of the stream it begins with the header. */
   take (chunks: readonly Chunk[]): readonly Chunk[] {
     for (const chunk of chunks) {
-      // Others are the rest of one that was taken before.
+      // Any other chunk is a later piece. Its first piece stood for it.
       if (!(chunk instanceof GzipChunk)) continue
       this.#crc = chunk.behind(this.#crc)
       this.#size = (this.#size + chunk.plainSize) >>> 0
@@ -118,7 +121,7 @@ export class GzipStream {
     return [HEADER, ...chunks]
   }
 
-  /** The same for the last ones of all, with the end of the stream. */
+  /** The same for the last chunks, with the end of the stream (RFC 1952 2.3.1). */
   end (chunks: readonly Chunk[]): readonly Chunk[] {
     const taken = this.take(chunks)
     const end = Buffer.from([...LAST_BLOCK, 0, 0, 0, 0, 0, 0, 0, 0])
@@ -128,13 +131,16 @@ export class GzipStream {
   }
 }
 
-// CRC-32 as polynomials over GF(2), the lowest power in the highest bit: that of two texts in a row is that of the first
-// one, shifted by the length of the second, plus that of the second (zlib's `crc32_combine_op`).
+// A CRC-32 is a polynomial over GF(2), with the lowest power in the highest bit. The CRC of "ab" follows from those of "a" and
+// "b": shift that of "a" by the length of "b", and add that of "b" (as zlib's `crc32_combine_op` does).
 
 const POLYNOMIAL = 0xedb88320
 const ONE = 0x80000000
 
-/** a · b modulo the polynomial. For every client and write, and so without branches, which nothing could predict. */
+/**
+ * a · b modulo the polynomial. It runs at every write to every client. It has no branches, because the processor could not
+ * predict them.
+ */
 function multiply (a: number, b: number): number {
   let product = 0
   for (let rest = a | 0; rest !== 0; rest <<= 1) {
@@ -144,11 +150,11 @@ function multiply (a: number, b: number): number {
   return product
 }
 
-/** x to the powers 1, 2, 4, 8 …; the 32nd is x again. */
+/** Item n is x to the power 2^n. Item 32 would be x again. */
 const POWERS = [ONE >>> 1 | 0]
 while (POWERS.length < 32) POWERS.push(multiply(POWERS.at(-1)!, POWERS.at(-1)!))
 
-/** x to the power of a number of bytes' bits. */
+/** x to the power 8 · bytes: a byte has 8 bits. For 2 bytes it is x to the power 16, which is item 4 of `POWERS`. */
 function shift (bytes: number): number {
   let product = ONE | 0
   for (let rest = bytes, power = 3; rest > 0; rest = Math.floor(rest / 2), power++) {

@@ -30,14 +30,13 @@ async function membersOf (file: string, name: string): Promise<string[]> {
   return found.members.map(member => (member.name as ts.Identifier).text)
 }
 
-const TYPES = 'types/index.ts'
 const TABLES: Array<[heading: string, ...interfaces: Array<[file: string, name: string]>]> = [
-  ['Registration options', [TYPES, 'SSEPluginOptions']],
-  ['Stream options', [TYPES, 'SSEConnectOptions']],
-  ['Publishing options', [TYPES, 'SSEPublishOptions']],
-  ['The hub', [TYPES, 'SSEHub'], [TYPES, 'SSEHubEvents'], [TYPES, 'SSEStats']],
-  ['Clients', [TYPES, 'SSEClient']],
-  ['Compression', [TYPES, 'SSECompressOptions']],
+  ['Registration options', ['types/plugin.ts', 'SSEPluginOptions']],
+  ['Stream options', ['types/client.ts', 'SSEConnectOptions']],
+  ['Publishing options', ['types/hub.ts', 'SSEPublishOptions']],
+  ['The hub', ['types/hub.ts', 'SSEHub'], ['types/hub.ts', 'SSEHubEvents'], ['types/hub.ts', 'SSEStats']],
+  ['Clients', ['types/client.ts', 'SSEClient']],
+  ['Compression', ['types/client.ts', 'SSECompressOptions']],
   ['Options of `connect()`', ['lib/browser/connect.ts', 'StreamOptions']],
   ['Options of `redisBroker()`', ['lib/brokers/redis/index.ts', 'RedisBrokerOptions']]
 ]
