@@ -2,7 +2,8 @@
 // in memory, and what a dead instance had told runs out.
 import { randomBytes } from 'node:crypto'
 import type { BrokerMember, BrokerPresent } from '../../../types/broker.js'
-import { backoff, type RedisConnection } from './connection.js'
+import { backoff } from './backoff.js'
+import type { RedisConnection } from './connection.js'
 import type { Keys } from './keys.js'
 
 /** Milliseconds for which changes are gathered, and how many go at once. */

@@ -1,7 +1,8 @@
 // The way of events out of Redis, in its order: what is new, and whether anything is missing. It must not know of clients.
 import { setImmediate } from 'node:timers/promises'
 import type { BrokerEvent } from '../../../types/broker.js'
-import { backoff, BLOCK, type RedisConnection } from './connection.js'
+import { backoff } from './backoff.js'
+import { BLOCK, type RedisConnection } from './connection.js'
 import type { Keys } from './keys.js'
 import { unpack } from './packing.js'
 
