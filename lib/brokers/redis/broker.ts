@@ -10,7 +10,7 @@ import { formatId, parseId } from './ids.js'
 import { Keys } from './keys.js'
 import { Positions } from './positions.js'
 import { Presence } from './presence.js'
-import { Publishing } from './publishing.js'
+import { Publisher } from './publisher.js'
 import { Reading, type Entry, type ReadingHost } from './reading.js'
 
 /** How long histories are kept where the hub sets no limit, in milliseconds. */
@@ -34,7 +34,7 @@ export class RedisBroker implements Broker, ReadingHost {
   readonly #positions = new Positions()
   #sink!: BrokerSink
   #connection!: RedisConnection
-  #publishing!: Publishing
+  #publisher!: Publisher
   #reading!: Reading
   #presence!: Presence
   #history!: RedisHistory
@@ -75,7 +75,7 @@ export class RedisBroker implements Broker, ReadingHost {
     const connection = this.#connection = new RedisConnection(this.#template, keys.meta, failed)
     connection.onReady(() => { this.#failure = null })
     const reading = this.#reading = new Reading(connection, this)
-    this.#publishing = new Publishing(connection, {
+    this.#publisher = new Publisher(connection, {
       keys,
       historySize: sink.historySize,
       historyAge,
@@ -88,7 +88,7 @@ export class RedisBroker implements Broker, ReadingHost {
     this.#presence = new Presence(connection, {
       keys,
       period: leasePeriod,
-      announce: told => this.#publishing.announce(told),
+      announce: told => this.#publisher.log.announce(told),
       changed: (change, channel, member, instance) => sink.presence(change, channel, member, instance),
       failed
     })
@@ -117,7 +117,7 @@ export class RedisBroker implements Broker, ReadingHost {
     return {
       state: ready ? 'ready' : 'unavailable',
       reconnects,
-      publishFailures: this.#publishing.failures,
+      publishFailures: this.#publisher.failures,
       malformed: this.#reading.malformed,
       lag: this.#housekeeping.lag,
       roundTrip
@@ -125,7 +125,7 @@ export class RedisBroker implements Broker, ReadingHost {
   }
 
   publish (event: BrokerEvent, idempotencyKey: string): Promise<BrokerReceipt> {
-    return this.#publishing.publish(event, idempotencyKey)
+    return this.#publisher.publish(event, idempotencyKey)
   }
 
   head (): string {
@@ -161,7 +161,7 @@ export class RedisBroker implements Broker, ReadingHost {
     const late = new Promise<void>(resolve => { timer = setTimeout(resolve, FAREWELL) })
     await Promise.race([this.#farewell().catch(error => this.failed(error as Error)), late])
     clearTimeout(timer)
-    this.#publishing.close()
+    this.#publisher.close()
     this.#connection.close()
     await this.#reading.close()
     this.#positions.refuse()
@@ -169,7 +169,7 @@ export class RedisBroker implements Broker, ReadingHost {
 
   /** Waits for what is on its way, and tells the other instances that this one's clients are gone. */
   async #farewell (): Promise<void> {
-    await this.#publishing.settled()
+    await this.#publisher.drained()
     await this.#presence.close()
   }
 
@@ -180,7 +180,7 @@ export class RedisBroker implements Broker, ReadingHost {
   }
 
   began (n: number): void {
-    this.#publishing.adopted()
+    this.#publisher.log.adopted()
     if (!this.#positions.begin(n)) this.#presence.lost()
     this.#sink.skipTo(this.#positions.current)
     this.#presence.tellAll()
@@ -191,12 +191,12 @@ export class RedisBroker implements Broker, ReadingHost {
     if (presence !== null) this.#presence.read(presence)
     const { epoch, n } = this.#reading
     this.#positions.advance(n)
-    if (publisher === this.#publishing.id) {
+    if (publisher === this.#publisher.log.publisher) {
       const ids = new Map([...before].map(([i, answer]) => {
         const [epoch, n, at] = answer.split('.') as [string, string, string]
         return [i, formatId(epoch, Number(n), Number(at))]
       }))
-      this.#publishing.read(batch, recipients.map((recipients, i) => ({ id: formatId(epoch, first + i, time), recipients })), ids)
+      this.#publisher.read(batch, recipients.map((recipients, i) => ({ id: formatId(epoch, first + i, time), recipients })), ids)
     }
     this.#positions.release()
   }
@@ -212,7 +212,7 @@ export class RedisBroker implements Broker, ReadingHost {
   }
 
   renew (reset: boolean): Promise<void> {
-    return this.#publishing.renew(reset)
+    return this.#publisher.log.renew(reset)
   }
 
   /** While Redis is away, one message is logged once: connecting fails the same way many times a second. */
