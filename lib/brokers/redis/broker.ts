@@ -8,10 +8,11 @@ import { RedisHistory } from './history.js'
 import { Housekeeping } from './housekeeping.js'
 import { formatId, parseId } from './ids.js'
 import { Keys } from './keys.js'
+import type { LogEntry } from './log-entry.js'
+import { LogReader, type LogReaderHost } from './log-reader.js'
 import { Positions } from './positions.js'
 import { Presence } from './presence.js'
 import { Publisher } from './publisher.js'
-import { Reading, type Entry, type ReadingHost } from './reading.js'
 
 /** How long histories are kept where the hub sets no limit, in milliseconds. */
 const HISTORY_AGE = 24 * 60 * 60 * 1000
@@ -27,7 +28,7 @@ export interface Times {
   readonly leasePeriod: number
 }
 
-export class RedisBroker implements Broker, ReadingHost {
+export class RedisBroker implements Broker, LogReaderHost {
   readonly keys: Keys
   readonly #template: Redis | Cluster | string
   readonly #times: Times
@@ -35,7 +36,7 @@ export class RedisBroker implements Broker, ReadingHost {
   #sink!: BrokerSink
   #connection!: RedisConnection
   #publisher!: Publisher
-  #reading!: Reading
+  #reader!: LogReader
   #presence!: Presence
   #history!: RedisHistory
   #housekeeping!: Housekeeping
@@ -74,14 +75,14 @@ export class RedisBroker implements Broker, ReadingHost {
     const historyAge = this.#historyAge
     const connection = this.#connection = new RedisConnection(this.#template, keys.meta, failed)
     connection.onReady(() => { this.#failure = null })
-    const reading = this.#reading = new Reading(connection, this)
+    const reader = this.#reader = new LogReader(connection, this)
     this.#publisher = new Publisher(connection, {
       keys,
       historySize: sink.historySize,
       historyAge,
       logAge,
       timeout,
-      standing: () => ({ epoch: reading.epoch, n: reading.n, time: reading.entryTime }),
+      standing: () => ({ epoch: reader.epoch, n: reader.n, time: reader.entryTime }),
       formatId,
       recipients: event => sink.recipients(event)
     })
@@ -92,13 +93,13 @@ export class RedisBroker implements Broker, ReadingHost {
       changed: (change, channel, member, instance) => sink.presence(change, channel, member, instance),
       failed
     })
-    this.#history = new RedisHistory(connection, keys, reading, this.#positions, sink.historySize)
-    this.#housekeeping = new Housekeeping(connection, { keys, historyAge, standing: reading, failed })
+    this.#history = new RedisHistory(connection, keys, reader, this.#positions, sink.historySize)
+    this.#housekeeping = new Housekeeping(connection, { keys, historyAge, standing: reader, failed })
   }
 
   async #begin (): Promise<void> {
     await this.#connection.measure()
-    await this.#reading.start()
+    await this.#reader.start()
     await this.#presence.start()
     this.#housekeeping.start()
   }
@@ -118,7 +119,7 @@ export class RedisBroker implements Broker, ReadingHost {
       state: ready ? 'ready' : 'unavailable',
       reconnects,
       publishFailures: this.#publisher.failures,
-      malformed: this.#reading.malformed,
+      malformed: this.#reader.malformed,
       lag: this.#housekeeping.lag,
       roundTrip
     }
@@ -129,13 +130,13 @@ export class RedisBroker implements Broker, ReadingHost {
   }
 
   head (): string {
-    const { epoch, n, time } = this.#reading
+    const { epoch, n, time } = this.#reader
     return formatId(epoch, n, time)
   }
 
   position (id: string): number | BrokerPlaceAhead {
     const place = parseId(id)
-    const { epoch, n } = this.#reading
+    const { epoch, n } = this.#reader
     // The histories are not kept as long as the id is old, so nobody knows what came after it.
     if (place === null || place.epoch !== epoch || place.time + this.#historyAge < this.#connection.clock(performance.now())) return -1
     const position = this.#positions.base + place.n
@@ -144,9 +145,9 @@ export class RedisBroker implements Broker, ReadingHost {
 
   /** Another instance was faster and gave a client this id, or somebody made the id up: Redis knows which. */
   async #arrived (n: number, position: number): Promise<boolean> {
-    const { epoch } = this.#reading
+    const { epoch } = this.#reader
     const [now, newest] = await this.#connection.writer.hmget(this.keys.meta, 'e', 'n')
-    if (now !== epoch || this.#reading.epoch !== epoch || Number(newest) < n) return false
+    if (now !== epoch || this.#reader.epoch !== epoch || Number(newest) < n) return false
     return await this.#positions.reach(position, this.#times.timeout)
   }
 
@@ -163,7 +164,7 @@ export class RedisBroker implements Broker, ReadingHost {
     clearTimeout(timer)
     this.#publisher.close()
     this.#connection.close()
-    await this.#reading.close()
+    await this.#reader.close()
     this.#positions.refuse()
   }
 
@@ -176,7 +177,7 @@ export class RedisBroker implements Broker, ReadingHost {
   // The reader calls what follows.
 
   event (event: BrokerEvent, n: number, time: number): number {
-    return this.#sink.deliver(event, this.#positions.advance(n), event.transient ? null : formatId(this.#reading.epoch, n, time))
+    return this.#sink.deliver(event, this.#positions.advance(n), event.transient ? null : formatId(this.#reader.epoch, n, time))
   }
 
   began (n: number): void {
@@ -187,9 +188,9 @@ export class RedisBroker implements Broker, ReadingHost {
     this.#positions.refuse()
   }
 
-  entry ({ publisher, batch, time, before, presence }: Entry, first: number, recipients: readonly number[]): void {
+  entry ({ first, publisher, batch, time, before, presence }: LogEntry, recipients: readonly number[]): void {
     if (presence !== null) this.#presence.read(presence)
-    const { epoch, n } = this.#reading
+    const { epoch, n } = this.#reader
     this.#positions.advance(n)
     if (publisher === this.#publisher.log.publisher) {
       const ids = new Map([...before].map(([i, answer]) => {
@@ -211,8 +212,8 @@ export class RedisBroker implements Broker, ReadingHost {
     return this.#presence.othersAlive()
   }
 
-  renew (reset: boolean): Promise<void> {
-    return this.#publisher.log.renew(reset)
+  renew (epoch: string, reset: boolean): Promise<void> {
+    return this.#publisher.log.renew(epoch, reset)
   }
 
   /** While Redis is away, one message is logged once: connecting fails the same way many times a second. */

@@ -76,9 +76,9 @@ export class LogWriter {
     while (answer[0] === 'EPOCH')
   }
 
-  /** Makes an epoch where there is none, or, with `reset`, in place of one that can't be trusted any more. */
-  async renew (reset: boolean): Promise<void> {
-    await this.#call({ epoch: this.#settings.standing().epoch, reset })
+  /** Makes an epoch where there is none, or, with `reset`, in place of this one, which can't be trusted any more. */
+  async renew (epoch: string, reset: boolean): Promise<void> {
+    await this.#call({ epoch, reset })
   }
 
   async #toNamed (call: Call): Promise<Answer> {

@@ -1,0 +1,35 @@
+// Which epoch an instance starts in: the one that Redis has, where it can be trusted, else a new one. It must not know of events.
+import type { RedisConnection } from './connection.js'
+import type { Keys } from './keys.js'
+import { readLogHead, type LogHead } from './log-head.js'
+
+/** Wait before the other instances are asked again whether they vouch for Redis, in milliseconds. */
+const PATIENCE = 100
+
+export interface EpochHost {
+  readonly keys: Keys
+  /** Makes an epoch where there is none, or, with `reset`, in place of this one, which can't be trusted. */
+  renew (epoch: string, reset: boolean): Promise<void>
+  /** Whether another instance has said lately that it is alive. */
+  othersAlive (): Promise<boolean>
+}
+
+/**
+ * Finds the epoch in force and the head of its log. Redis may have restarted from an older copy: it had events up to 90, and has
+ * them up to 70. Only an instance that read up to 90 can tell. So where Redis has restarted, one of the others has to vouch for
+ * it; where there are no others, a new epoch begins.
+ */
+export async function findEpoch (connection: RedisConnection, host: EpochHost): Promise<LogHead & { readonly epoch: string }> {
+  let epoch = ''
+  for (;;) {
+    const head = await readLogHead(connection, host.keys, epoch)
+    if (head.epoch === null || head.newest === null) await host.renew(epoch, false)
+    // Once more: `whole` was asked for another epoch.
+    else if (head.epoch !== epoch) epoch = head.epoch
+    else if (!head.whole) await host.renew(epoch, true)
+    else if (await connection.vouch(host.keys.meta, epoch, head.n, false)) return { ...head, epoch }
+    // The others may be about to vouch.
+    else if (await host.othersAlive()) await new Promise(resolve => setTimeout(resolve, PATIENCE))
+    else await host.renew(epoch, true)
+  }
+}
