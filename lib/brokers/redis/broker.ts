@@ -1,5 +1,5 @@
-// The broker itself: it starts and stops the parts and passes on what one tells the others. It must not know of HTTP, clients
-// or the wire format.
+// The broker itself: it starts and stops its parts, and each part tells the others through it. It must not know of HTTP or the
+// wire format.
 import type { Cluster, Redis } from 'ioredis'
 import type { Broker, BrokerEvent, BrokerPast, BrokerPlaceAhead, BrokerReceipt, BrokerSink, BrokerStats } from '../../../types/broker.js'
 import { SSE_ERR_BROKER_UNAVAILABLE } from '../../errors.js'
@@ -14,7 +14,7 @@ import { Positions } from './positions.js'
 import { Presence } from './presence.js'
 import { Publisher } from './publisher.js'
 
-/** How long histories are kept where the hub sets no limit, in milliseconds. */
+/** How long histories are kept if the hub sets no limit, in milliseconds. */
 const HISTORY_AGE = 24 * 60 * 60 * 1000
 /** A start waits for Redis at least this long, in milliseconds: to connect takes longer than to publish. */
 const START = 5000
@@ -137,13 +137,13 @@ export class RedisBroker implements Broker, LogReaderHost {
   position (id: string): number | BrokerPlaceAhead {
     const place = parseId(id)
     const { epoch, n } = this.#reader
-    // The histories are not kept as long as the id is old, so nobody knows what came after it.
+    // The id is older than the histories, so it is not known what came after it.
     if (place === null || place.epoch !== epoch || place.time + this.#historyAge < this.#connection.clock(performance.now())) return -1
     const position = this.#positions.base + place.n
     return place.n <= n ? position : { position, arrived: this.#arrived(place.n, position) }
   }
 
-  /** Another instance was faster and gave a client this id, or somebody made the id up: Redis knows which. */
+  /** Another instance was faster and sent a client this id, or the client made it up. Redis knows which. */
   async #arrived (n: number, position: number): Promise<boolean> {
     const { epoch } = this.#reader
     const [now, newest] = await this.#connection.writer.hmget(this.keys.meta, 'e', 'n')
@@ -157,7 +157,7 @@ export class RedisBroker implements Broker, LogReaderHost {
 
   async close (): Promise<void> {
     this.#housekeeping.close()
-    // If Redis is away, the close does not wait for it any longer.
+    // Redis may be away.
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<void>(resolve => { timer = setTimeout(resolve, FAREWELL) })
     await Promise.race([this.#farewell().catch(error => this.failed(error as Error)), late])
@@ -174,7 +174,7 @@ export class RedisBroker implements Broker, LogReaderHost {
     await this.#presence.close()
   }
 
-  // The reader calls what follows.
+  // The reader calls the methods below.
 
   event (event: BrokerEvent, n: number, time: number): number {
     return this.#sink.deliver(event, this.#positions.advance(n), event.transient ? null : formatId(this.#reader.epoch, n, time))
@@ -216,7 +216,7 @@ export class RedisBroker implements Broker, LogReaderHost {
     return this.#publisher.log.renew(epoch, reset)
   }
 
-  /** While Redis is away, one message is logged once: connecting fails the same way many times a second. */
+  /** While Redis is away, the same message is logged once: connecting fails many times a second. */
   failed (error: Error): void {
     const told = !this.#connection.ready && this.#failure?.message === error.message
     this.#failure = error

@@ -1,4 +1,4 @@
-// Reads what Redis keeps of a target: its history and its states, and up to where something of them is lost. It must not know
+// Reads the history and the states of targets from Redis, and finds out up to which event something is lost. It must not know
 // how they are written.
 import type { BrokerEvent, BrokerPast, BrokerPastEvent } from '../../../types/broker.js'
 import type { RedisConnection } from './connection.js'
@@ -21,7 +21,7 @@ type Kept = Pick<BrokerPast, 'events' | 'floor'>
 /** An event as Redis keeps it. */
 interface Row {
   readonly n: number
-  /** When it was accepted, by Redis's clock. */
+  /** When it was stored, by Redis's clock. */
   readonly time: number
   readonly event: BrokerEvent
 }
@@ -47,7 +47,7 @@ export class RedisHistory {
     this.#size = size
   }
 
-  /** A target of which nothing is known for sure is left out. */
+  /** A target is left out if nothing is known for sure. */
   async read (targets: readonly string[]): Promise<ReadonlyMap<string, BrokerPast>> {
     const { writer } = this.#connection
     const { epoch, n } = this.#standing
@@ -59,7 +59,7 @@ export class RedisHistory {
       writer.zscore(key, LAST),
       ...targets.flatMap(target => [target, target + STATES].map(member => writer.zscore(key, member)))
     ])
-    // Redis has another epoch or an older copy of this one, or has lost the newest numbers. Nobody knows what it had.
+    // Redis has another epoch, an older copy of this one, or has lost the newest numbers. What it had is not known.
     if (now !== epoch || Number(newest) < n || whole === null || this.#size === 0) return past
     await Promise.all(targets.map(async (target, i) => {
       const [newest, newestState] = [Number(last[2 * i] ?? 0), Number(last[2 * i + 1] ?? 0)]
@@ -72,7 +72,7 @@ export class RedisHistory {
   }
 
   /**
-   * Each row names the number of the row before it, so that a hole is seen wherever it is. Example: the rows are 4 after 0,
+   * Each row names the number of the row before it, so that every hole is seen. Example: the rows are 4 after 0,
    * 9 after 4, and 15 after 12. Row 12 is gone, so rows 4 and 9 are left out and the floor is 12.
    * @param last the number of the target's newest event
    */
@@ -87,7 +87,7 @@ export class RedisHistory {
       const rows = await this.#connection.writer.xrange(key, from, '+', 'COUNT', PAGE)
       for (const [id, fields] of rows) {
         const row = parseHistoryRow(id, fields)
-        // Somebody else wrote it. If it has the place of a row of ours, the next row shows the hole.
+        // Another program wrote it. If it replaced a row of ours, the next row shows the hole.
         if (row === null) continue
         if (row.before !== newest) {
           events = []
@@ -116,7 +116,7 @@ export class RedisHistory {
     const [floor, count] = whole.split(' ').map(Number)
     const rows = Object.values(states).map(parseState).filter(row => row !== null)
     const events = rows.map(row => this.#pastEvent(epoch, base, row))
-    // Where the count is another, somebody else removed some states, and any of them may be lost.
+    // With another count another program removed some states. We do not know which, so all up to `last` counts as lost.
     return { events, floor: base + (count === rows.length ? floor! : last) }
   }
 
@@ -137,7 +137,7 @@ function parseHistoryRow (id: string, fields: readonly string[]): HistoryRow | n
   }
 }
 
-/** Example of a state: `17 1767225600000 [["prices"],"price","12.5"]`: the event's number, when it was accepted, and the event. */
+/** A state is `17 1767225600000 [["prices"],"price","12.5"]`: the event's number, when it was stored, and the event. */
 function parseState (state: string): Row | null {
   const [, n, time, packed] = /^(\d+) (\d+) (.*)$/s.exec(state) ?? []
   try {

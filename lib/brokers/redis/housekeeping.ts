@@ -1,11 +1,11 @@
-// What has to be done from time to time although nobody publishes: the lag is measured, and the targets' newest numbers are
-// kept from expiring. It must not know of events.
+// Work that is done by the clock: it measures the lag, and keeps the targets' newest numbers from expiring while no event is
+// published. It must not know what the events are.
 import type { RedisConnection } from './connection.js'
 import type { Keys } from './keys.js'
 
 /** How often the lag is measured, in milliseconds. */
 const MEASURE = 1000
-/** How often the expiry of the newest numbers is renewed, in milliseconds. */
+/** How often the expiry of the newest numbers is put off, in milliseconds. */
 const KEEP = 60 * 60 * 1000
 
 interface HousekeepingSettings {

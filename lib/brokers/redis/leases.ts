@@ -1,5 +1,5 @@
-// Leases: which instances are alive. Each renews its own in every period, and any other one removes it once it has run out. It
-// must not know of clients.
+// Leases: they say which instances are alive. An instance renews its own lease in each period. If it does not, the lease runs
+// out and another instance removes it. It must not know of clients.
 import type { RedisConnection } from './connection.js'
 import type { Keys } from './keys.js'
 
@@ -16,7 +16,7 @@ export class Leases {
   /** Instances without a lease, and for how many renewals. */
   #leaseless = new Map<string, number>()
 
-  /** @param instance whose lease this is */
+  /** @param instance the name of this instance */
   constructor (connection: RedisConnection, keys: Keys, period: number, instance: string) {
     this.#connection = connection
     this.#keys = keys
@@ -34,7 +34,7 @@ export class Leases {
     return Number(await this.#connection.writer.zadd(this.#keys.leases, now, this.#instance)) === 1
   }
 
-  /** Instances whose lease has run out. */
+  /** The instances whose leases have run out. */
   expired (now: number): Promise<string[]> {
     return this.#connection.writer.zrangebyscore(this.#keys.leases, '-inf', this.#runOutAt(now))
   }
@@ -57,7 +57,7 @@ export class Leases {
 
   /**
    * Drops those of the instances that have been without a lease for too long. Called once in each period. Example: Redis lost
-   * all leases, and one instance died before it took a new one. No lease of it runs out, so that nobody tells of its death.
+   * all leases, and one instance died before it took a new one. No lease of it runs out, so no other instance tells of its death.
    */
   async dropLost (instances: readonly string[], drop: (instance: string) => Promise<void>): Promise<void> {
     const leases = new Set(await this.#connection.writer.zrange(this.#keys.leases, '0', '-1'))

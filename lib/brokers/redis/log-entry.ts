@@ -1,4 +1,4 @@
-// An entry of the log, as the script writes it and the reader gets it. It must not know where the reader stands.
+// An entry of the log, as the script writes it. It must not know what was read before.
 import type { BrokerEvent } from '../../../types/broker.js'
 import { unpack } from './packing.js'
 
@@ -9,7 +9,7 @@ export interface LogEntry {
   /** When it was stored, by Redis's clock. */
   readonly time: number
   readonly events: readonly BrokerEvent[]
-  /** `''` where it is no publisher's batch. */
+  /** `''` if it is no publisher's batch. */
   readonly publisher: string
   readonly batch: number
   readonly presence: string | null
@@ -17,7 +17,7 @@ export interface LogEntry {
   readonly before: ReadonlyMap<number, string>
 }
 
-/** `null` where it is none of ours: somebody else writes to this key. */
+/** `null` if another program wrote it. */
 export function parseEntry (fields: readonly Buffer[]): LogEntry | null {
   const values = new Map<string, Buffer>()
   for (let i = 0; i + 1 < fields.length; i += 2) values.set(fields[i]!.toString('latin1'), fields[i + 1]!)

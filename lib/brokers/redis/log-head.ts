@@ -1,19 +1,18 @@
-// The head of the log: which epoch is in force and what its newest event is, as Redis has it. It must not know what follows
-// from that.
+// The head of the log in Redis: which epoch is in force, and what its newest event is. It must not know what follows from that.
 import type { RedisConnection } from './connection.js'
 import type { Keys } from './keys.js'
 
 export interface LogHead {
-  /** `null` where there is none. */
+  /** `null` if there is none. */
   readonly epoch: string | null
   /** The number of the newest event. */
   readonly n: number
   /** The id of the newest entry that the broker wrote, and the milliseconds in it. */
   readonly id: string
   readonly time: number
-  /** The id of the newest entry that is there, whoever wrote it; `null` where the log is empty or missing. */
+  /** The id of the newest entry in the log, of other programs too; `null` if the log is empty or missing. */
   readonly newest: string | null
-  /** Whether the newest numbers of the targets are there, of the epoch that was asked for. */
+  /** Whether Redis has the targets' newest numbers in the epoch that was asked for. */
   readonly whole: boolean
 }
 

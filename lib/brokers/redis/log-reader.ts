@@ -102,7 +102,7 @@ export class LogReader {
     } else if (n < this.n || !whole || this.#distrusted) {
       await this.#distrust()
     } else if (n > this.n && !isAfter(newest, this.#cursor)) {
-      // Somebody removed entries from the log.
+      // Another program removed entries from the log.
       this.n = n
       this.#host.skipped(n)
     }

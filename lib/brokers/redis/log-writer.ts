@@ -28,7 +28,7 @@ export interface LogWriterSettings {
 
 interface Call {
   readonly epoch: string
-  /** 0 for what is no publisher's batch: the script then checks neither order nor deadline. */
+  /** 0 if it is no publisher's batch: the script then checks neither order nor deadline. */
   readonly number?: number
   /** The batch that must be stored before this one; 0 for none. */
   readonly after?: number
@@ -39,11 +39,11 @@ interface Call {
 }
 
 export class LogWriter {
-  /** Redis remembers the newest batch of each publisher by this, so that a batch that is sent again is stored once. */
+  /** This publisher's name. Redis remembers its newest batch, so that a batch that is sent again is stored once. */
   readonly publisher = randomBytes(9).toString('base64url')
   readonly #connection: RedisConnection
   readonly #settings: LogWriterSettings
-  /** The epoch that Redis named last, until the reader has reached it; `''` then. */
+  /** The epoch that Redis named last; `''` once the reader has reached it. */
   #named = ''
 
   constructor (connection: RedisConnection, settings: LogWriterSettings) {
@@ -69,14 +69,14 @@ export class LogWriter {
     return this.#toNamed({ epoch, number, after, deadline, events })
   }
 
-  /** Appends an entry about presence, to whichever epoch is in force. */
+  /** Appends an entry about presence to the epoch in force. */
   async announce (presence: string): Promise<void> {
     let answer: Answer
     do answer = await this.#toNamed({ epoch: this.epoch, presence })
     while (answer[0] === 'EPOCH')
   }
 
-  /** Makes an epoch where there is none, or, with `reset`, in place of this one, which can't be trusted any more. */
+  /** Makes an epoch if there is none. With `reset` it replaces this one, which can't be trusted any more. */
   async renew (epoch: string, reset: boolean): Promise<void> {
     await this.#call({ epoch, reset })
   }
@@ -113,7 +113,7 @@ export class LogWriter {
   }
 }
 
-/** The field of a state in its hash. A line break parts name and key, since no event's name has one. */
+/** The field of a state in its hash. A line break parts name and key: no event's name has one. */
 function stateField ({ name, key }: BrokerEvent): string {
   return `${name}\n${key}`
 }

@@ -19,7 +19,7 @@ export class Positions {
   #waiting: Waiting[] = []
 
   /**
-   * An epoch begins here after this number. Nobody reaches a position that belonged to the last one.
+   * An epoch begins here after this number.
    * @returns whether it is the first one since the start
    */
   begin (n: number): boolean {
@@ -36,7 +36,7 @@ export class Positions {
     return this.current
   }
 
-  /** Resolves to true once the position is reached, and to false where it never is or takes too long. */
+  /** Resolves to true once the position is reached, and to false if that takes too long or never happens. */
   async reach (position: number, timeout: number): Promise<boolean> {
     if (position <= this.current) return true
     return await new Promise(resolve => {
@@ -49,7 +49,7 @@ export class Positions {
     })
   }
 
-  /** Releases those whose position is reached. */
+  /** Answers the clients whose positions are reached. */
   release (): void {
     if (this.#waiting.length === 0) return
     const reached = this.#waiting.filter(({ position }) => position <= this.current)
@@ -58,7 +58,7 @@ export class Positions {
     for (const { resolve } of reached) resolve(true)
   }
 
-  /** Nobody who waits will reach its position. */
+  /** Answers all clients that wait: their positions are never reached. */
   refuse (): void {
     for (const { resolve } of this.#waiting) resolve(false)
     this.#waiting = []

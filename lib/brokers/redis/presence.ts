@@ -1,5 +1,5 @@
-// Who is connected to which instance: this one tells the others of its clients, keeps in memory what they tell of theirs, and
-// removes what an instance that died had told. It must not know how an entry gets into the log.
+// Presence: which client is connected to which instance. This instance tells the others of its clients, and removes the clients
+// of an instance that has died. It must not know how an entry gets into the log.
 import { randomBytes } from 'node:crypto'
 import type { BrokerMember, BrokerPresence, BrokerPresent } from '../../../types/broker.js'
 import { backoff } from './backoff.js'
@@ -12,9 +12,9 @@ import { RemoteMembers, type PresenceChanged } from './remote-members.js'
 /** Changes are gathered for so many milliseconds, and at most so many are told at once. */
 const GATHER = 50
 const MAX_CHANGES = 500
-/** Periods after which an instance's hash expires: nobody may know any more that it was there. */
+/** An instance's hash expires after so many periods, in case no other instance is left to remove it. */
 const HASH_PERIODS = 30
-/** Renewals until the members of the others are loaded again: all who are alive have told Redis of theirs by then. */
+/** The other instances' members are loaded again after so many renewals: those that are alive have told Redis by then. */
 const LOAD_AFTER = 2
 
 export interface PresenceSettings {
@@ -34,11 +34,11 @@ export class Presence implements BrokerPresence {
   readonly #leases: Leases
   readonly #own = new Map<string, BrokerMember>()
   readonly #others: RemoteMembers
-  /** Keys of own members that are new, changed or gone and of which the others were not told. */
+  /** Keys of own members that are new, changed or gone, and that the others were not told of. */
   #untold = new Set<string>()
   /** This instance's hash in Redis may be wrong: it is deleted before the next members are written. */
   #rewrite = false
-  /** Renewals until the others' members are loaded again; 0 where they need not be. */
+  /** Renewals until the others' members are loaded again; 0 if they need not be. */
   #loadIn = 0
   #timer: NodeJS.Timeout | null = null
   #renewing: NodeJS.Timeout | null = null
@@ -52,7 +52,7 @@ export class Presence implements BrokerPresence {
     this.#others = new RemoteMembers(connection, settings.keys, settings.changed)
   }
 
-  /** Learns who is there. The log is read already, so that no change is missed in between. */
+  /** Loads the others' members. The log is being read already, so that no change is missed in between. */
   async start (): Promise<void> {
     await this.#renew()
     await this.#others.load(this.#leases)
@@ -98,7 +98,7 @@ export class Presence implements BrokerPresence {
     else if (entry.g === 1) this.tellAll()
   }
 
-  /** Tells of all own members again, since what was told is lost. */
+  /** Tells the others of all own members again: what they were told is lost. */
   tellAll (): void {
     this.#rewrite = true
     for (const key of this.#own.keys()) this.#untold.add(key)

@@ -1,5 +1,5 @@
-// The queue of a publisher: what goes to Redis when, what is sent again, and what each caller is told by its deadline. It must not
-// know of clients, nor of what Redis does with a batch.
+// The queue of this instance's events: when they are sent to Redis, what is sent again, and what each caller is told by its
+// deadline. It must not know of clients, nor of what Redis does with a batch.
 import type { BrokerEvent, BrokerReceipt } from '../../../types/broker.js'
 import { SSE_ERR_BROKER_UNAVAILABLE, SSE_ERR_CLOSED } from '../../errors.js'
 import { isOpen, settle, takeBatch, type Batch, type PendingEvent } from './batch.js'
@@ -9,7 +9,7 @@ import { pack } from './packing.js'
 
 /** At most so many events wait for Redis's answer. Later ones wait in the queue. */
 const MAX_UNANSWERED = 2000
-/** At most so many events are stored and not read back here: a publisher at full speed must not starve its own reader. */
+/** At most so many events are stored and not read back here. A publisher at full speed must not starve its own reader. */
 const MAX_UNREAD = 20_000
 /**
  * Redis refuses what comes after the deadline, and its answer takes some time. With a deadline at 5000 ms the answer is waited
@@ -122,7 +122,7 @@ export class Publisher {
     if (!this.#connection.ready || this.#closed) return
     if (this.#retries.length > 0) {
       if (this.#sent.length > 0 || this.#retryTimer !== null) return
-      // A batch whose callers all have an answer is not stored any more. Answers may have come in another order.
+      // A batch is dropped if all its callers have an answer. The others are sorted: answers may come in any order.
       const retries = this.#retries.filter(isOpen).sort((a, b) => a.number - b.number)
       this.#retries = []
       for (const batch of retries) this.#send(batch)
@@ -172,7 +172,7 @@ export class Publisher {
     const hasNotBegun = NOT_BEGUN.test(error.message)
     if (!isAnswer) batch.doubtful = true
     if ((isAnswer && !hasNotBegun) || performance.now() >= batch.deadline) {
-      // Another error does not say how far the script came.
+      // Another error does not say how far the script has come.
       if (!hasNotBegun) batch.doubtful = true
       this.#failAll(batch, error.message, error)
     } else {
@@ -234,7 +234,7 @@ export class Publisher {
 
   /**
    * The batch is stored, and this instance has not read it back in time. The ids follow from Redis's answer: with the first
-   * number 7, three events have 7, 8 and 9. They do not follow where an event has an idempotency key, since it may have an
+   * number 7, three events have 7, 8 and 9. They do not follow if an event has an idempotency key, since it may have an
    * older number, nor after the answer `STORED`, which has no number.
    */
   #giveUpReading (batch: Batch): void {

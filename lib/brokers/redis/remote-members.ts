@@ -1,5 +1,5 @@
-// The clients of all other instances, in memory: from the log, and from Redis where some of the log was missed. It must not know
-// of this instance's own clients.
+// The clients of all other instances, in memory. They come from the log, or from Redis if some of the log was missed. It must
+// not know of this instance's own clients.
 import type { BrokerMember } from '../../../types/broker.js'
 import type { RedisConnection } from './connection.js'
 import type { Keys } from './keys.js'
@@ -54,8 +54,8 @@ export class RemoteMembers {
   }
 
   /**
-   * Replaces what is known of the instances that have a lease by what Redis has. What the log tells meanwhile is newer and stays. Example: the
-   * hash is read with member 7 in it, and the log then says that 7 has left. 7 is not added again.
+   * Replaces what is known of the instances that have a lease by what Redis has. What the log tells meanwhile is newer and stays.
+   * Example: the log says that member 7 has left, and then a page of the hash comes that still has it. 7 is not added again.
    */
   async load (leases: Leases): Promise<void> {
     const touched = this.#touched = new Set<string>()
