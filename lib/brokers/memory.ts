@@ -1,17 +1,18 @@
-// The default broker: one process, no dependency. It gives out the order and keeps no events; the hub's history does.
+// The default broker, for one process: it numbers events and remembers idempotency keys. It keeps no events: the hub's history
+// does.
 import { randomBytes } from 'node:crypto'
 import type { Broker, BrokerEvent, BrokerReceipt, BrokerSink } from '../../types/broker.js'
 
-/** Keys of this many publishes are remembered. */
+/** So many idempotency keys are remembered. */
 const MAX_KEYS = 10_000
 const POSITION = /^(?:0|[1-9]\d{0,15})$/
 
 export class MemoryBroker implements Broker {
-  /** New with every process, so that an id from before a restart is never taken for a place in today's order. */
+  /** New in each process: event 7 of the process before a restart must not be taken for event 7 of this one. */
   readonly #epoch = randomBytes(9).toString('base64url') + '-'
   readonly #receipts = new Map<string, BrokerReceipt>()
   #position = 0
-  /** Made once: every client keeps the one that it was told. */
+  /** Made once per event, so that all clients share one string. */
   #head = this.#epoch + this.#position
   #sink!: BrokerSink
 

@@ -1,73 +1,41 @@
-// Two connections of ours to Redis, one that writes and one that reads, made after the application's own client. That one
-// is never closed.
-import { Cluster, Redis } from 'ioredis'
+// The broker's two connections to Redis: one writes, one reads, so that a read that waits holds up no publish. It must not know
+// what is written or read.
+import { RedisClock } from './clock.js'
+import { duplicate, type Client } from './duplicate.js'
 import { PUBLISH, TIME, VOUCH } from './script.js'
 
-/** How long a read waits in Redis for something new, in milliseconds. */
+/** How long a read waits in Redis for a new entry, in milliseconds. */
 export const BLOCK = 1000
 
-/** Round trips after which Redis's clock is taken anew. */
-const OFFSETS = 8
+/** How long the sockets wait for an answer, in milliseconds. The reader's waits longer, since Redis itself waits for `BLOCK`. */
+const WRITER_TIMEOUT = 5000
+const READER_TIMEOUT = BLOCK + 3000
 
-type Client = Redis | Cluster
 type Scripts = Record<'ssePublish' | 'sseTime' | 'sseVouch', (...args: unknown[]) => Promise<unknown>>
 
-/**
- * What must hold whatever the application chose for its own client. Without a time limit on the socket a half-open
- * connection hangs for ever, with one on a command reads pile up on it, and without sending again a pending read is never
- * settled.
- */
-function options (socketTimeout: number) {
-  return {
-    socketTimeout,
-    connectTimeout: 2000,
-    maxRetriesPerRequest: null,
-    autoResendUnfulfilledCommands: true,
-    enableOfflineQueue: true,
-    enableAutoPipelining: false,
-    // Its types don't say that these may be undone.
-    commandTimeout: undefined as never,
-    blockingTimeout: undefined as never,
-    replyMapping: 'legacy' as const,
-    stringNumbers: false,
-    lazyConnect: false,
-    retryStrategy: backoff,
-    // It is a replica now: whoever is the master in its place is found by connecting again.
-    reconnectOnError: ({ message }: Error) => message.startsWith('READONLY ')
-  }
-}
-
-/** Milliseconds to wait before the next attempt: growing, with jitter, at most 2 s. */
-export function backoff (attempt: number): number {
-  return Math.min(2000, 50 * 2 ** Math.min(attempt - 1, 6)) * (0.5 + Math.random() / 2)
-}
-
 export class RedisConnection {
-  /** How often the writer came back. */
+  /** How often the writer has reconnected. */
   reconnects = 0
-  /** How often the writer was lost: what was on its way then is sent again, and Redis may have had it before. */
+  /** How often the writer lost its connection. What was on its way then is sent again, and Redis may have executed it already. */
   losses = 0
-  /** Milliseconds that the last measured round trip took; `null` where none was. */
+  /** How long the last measured round trip took, in milliseconds; `null` before the first one. */
   roundTrip: number | null = null
   readonly writer: Client
   readonly reader: Client
   readonly #listeners: Array<() => void> = []
   readonly #key: string
-  /** Of the last round trips, Redis's clock less `performance.now()` at their ends: it is that or more. */
-  readonly #offsets: number[] = []
+  readonly #clock = new RedisClock()
   #measured = false
   #closed = false
 
-  /**
-   * @param key any of the hub's
-   */
+  /** @param key any key of the hub */
   constructor (template: Client | string, key: string, onError: (error: Error) => void) {
     this.#key = key
-    this.writer = duplicate(template, 5000)
-    this.reader = duplicate(template, BLOCK + 3000)
+    this.writer = duplicate(template, WRITER_TIMEOUT)
+    this.reader = duplicate(template, READER_TIMEOUT)
     for (const client of [this.writer, this.reader]) client.on('error', onError)
     this.writer.defineCommand('ssePublish', { lua: PUBLISH })
-    // A command without a key would go to any node of a cluster, and each has a clock of its own.
+    // A cluster sends a command without a key to any node, and each node has a clock of its own.
     this.writer.defineCommand('sseTime', { numberOfKeys: 1, lua: TIME })
     this.writer.defineCommand('sseVouch', { numberOfKeys: 1, lua: VOUCH })
     for (const event of ['close', '-node']) this.writer.on(event, () => { this.losses++ })
@@ -80,30 +48,29 @@ export class RedisConnection {
     })
   }
 
-  /** Whether what is handed to the writer goes out at once. */
+  /** Whether the writer sends a command at once. */
   get ready (): boolean {
     return this.#measured && this.writer.status === 'ready' && !this.#closed
   }
 
-  /** Called whenever the writer has become ready. */
+  /** The listener is called each time the writer becomes ready. */
   onReady (listener: () => void): void {
     this.#listeners.push(listener)
   }
 
-  /** A moment of `performance.now()` by Redis's clock, in milliseconds: rather too early, so that no deadline is late. */
+  /** A moment of `performance.now()` by Redis's clock, in milliseconds. It is too early rather than too late. */
   clock (moment: number): number {
-    return moment + Math.max(...this.#offsets)
+    return this.#clock.at(moment)
   }
 
-  /** Takes the time of a round trip, and Redis's clock with it: only then is the writer ready. */
+  /** Measures a round trip, and Redis's clock with it. The writer is ready only after that: deadlines need the clock. */
   async measure (): Promise<void> {
     const before = performance.now()
     const [seconds, micros] = await (this.writer as Client & Scripts).sseTime(this.#key) as [string, string]
     const after = performance.now()
     this.roundTrip = after - before
-    if (!this.#measured) this.#offsets.length = 0
-    this.#offsets.push(Number(seconds) * 1000 + Number(micros) / 1000 - after)
-    if (this.#offsets.length > OFFSETS) this.#offsets.shift()
+    if (!this.#measured) this.#clock.reset()
+    this.#clock.add(Number(seconds) * 1000 + Number(micros) / 1000, after)
     if (this.#measured) return
     this.#measured = true
     for (const listener of this.#listeners) listener()
@@ -113,6 +80,10 @@ export class RedisConnection {
     return (this.writer as Client & Scripts).ssePublish(keys.length, ...keys, ...args)
   }
 
+  /**
+   * Whether some instance vouches that Redis still has what it had; the script `VOUCH` has the rules.
+   * @param knows whether this instance has read up to `n`, and so may vouch itself
+   */
   async vouch (meta: string, epoch: string, n: number, knows: boolean): Promise<boolean> {
     return await (this.writer as Client & Scripts).sseVouch(meta, epoch, n, knows ? '1' : '0') === 1
   }
@@ -122,14 +93,4 @@ export class RedisConnection {
     this.writer.disconnect()
     this.reader.disconnect()
   }
-}
-
-function duplicate (template: Client | string, socketTimeout: number): Client {
-  const overrides = options(socketTimeout)
-  if (typeof template === 'string') return new Redis(template, overrides)
-  if (template instanceof Cluster || 'nodes' in template) {
-    const cluster = template as Cluster
-    return cluster.duplicate([], { lazyConnect: false, enableOfflineQueue: true, enableAutoPipelining: false, scaleReads: 'master', clusterRetryStrategy: backoff, redisOptions: { ...cluster.options.redisOptions, ...overrides } } as never)
-  }
-  return template.duplicate(overrides)
 }

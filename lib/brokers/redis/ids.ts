@@ -1,6 +1,7 @@
-// Event ids: an epoch, the event's number in it, and when it was accepted.
+// Event ids: the epoch, the event's number in it, and when it was stored, as in `epochone.17.mjuohs00`. Whether there is such an
+// event is not known here.
 
-/** Where a client says that it is. */
+/** The place after which a client wants to resume. */
 export interface Place {
   readonly epoch: string
   readonly n: number
@@ -10,7 +11,7 @@ export interface Place {
 
 const ID = /^([\w-]{8})\.(0|[1-9]\d{0,14})\.([0-9a-z]{1,9})$/
 
-/** The last time as it stands in ids: that of all events of an entry, and so large a number takes 1.5 µs to write. */
+/** The newest time as text: all events of an entry have the same, and to write one takes 1.5 µs. */
 let formatted = { time: 0, text: '0' }
 
 export function formatId (epoch: string, n: number, time: number): string {

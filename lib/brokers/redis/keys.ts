@@ -1,9 +1,10 @@
-// The names of a hub's keys. All hold the hub's name in braces, so that they share one slot of a cluster.
+// The names of a hub's keys in Redis. All have the hub's name in braces, e.g. `{sse}:log`, so that a cluster keeps them in one
+// slot. What the keys hold is not known here: script.ts says it.
 
-/** Behind a target's name, its member of a `last` for what it was told of states. */
+/** After a target's name: the member of `last` for its newest event about a state. */
 export const STATES = '\0\0'
 
-/** The member of a `last` that tells that it is there at all. No target is called that. */
+/** The member of `last` that is there as long as `last` is. No target has this name. */
 export const LAST = '\0'
 
 export class Keys {
@@ -20,12 +21,11 @@ export class Keys {
     this.leases = this.#hub + 'leases'
   }
 
-  /** What begins the names of the targets' histories. */
+  /** A target's name follows, as in the next two. */
   histories (epoch: string): string {
     return `${this.#hub}h:${epoch}:`
   }
 
-  /** What begins the names of the targets' states, and of the orders of these. */
   states (epoch: string): string {
     return `${this.#hub}s:${epoch}:`
   }
@@ -46,7 +46,7 @@ export class Keys {
     return `${this.#hub}key:${key}`
   }
 
-  /** Who is connected to an instance. */
+  /** The clients of an instance. */
   present (instance: string): string {
     return `${this.#hub}present:${instance}`
   }

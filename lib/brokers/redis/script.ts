@@ -1,26 +1,36 @@
-// What runs inside Redis: a batch of events gets its place in the order, all of it or nothing. It is the only one that
-// writes to the log and to the histories.
+// What runs inside Redis. PUBLISH gives a batch of events its place in the order and stores all of it or nothing; nothing else
+// writes to the log and the histories. The scripts must not know of connections or callers.
 //
-// KEYS: meta, log, last of the caller's epoch, last of the proposed epoch, the publisher's, then for each event its
-// idempotency key, if it has one, and of each target that keeps it: the history; where the event says a state, its states and
-// their order in place of the history, and where it removes one, all three.
+// KEYS: meta, log, last of the caller's epoch, last of the proposed epoch, publisher. Then for each event its idempotency key,
+// if it has one, and for each target that keeps the event:
+//   an event without a state: the history
+//   one that sets a state: the states and their order
+//   one that removes a state: the history, the states and their order
 //
-// meta  hash: e epoch, n number of the newest event, t-q id of the newest entry, hour when it was last tidied up, at… the
-//       number of the newest event in an hour, run Redis's own run id, for which an instance has vouched
-// log   stream, one entry a batch: e, n of its first event, t time, p publisher, s batch, b events, k presence, x those
-//       that were stored before
-// last  sorted set: of each target the number of its newest event; with '\0\0' behind it, of the newest one about a state. Its
-//       member '\0' tells that it is there at all
-// history of a target: stream, one entry an event, its id is the number: p number of the target's event before, t, v
-// states of a target: hash, of each state, by name and key, the number, the time and the event; '\0' the number of the newest
-//       one that was not kept, and how many there are
-// order of them: sorted set, by their numbers
+// meta      hash: e epoch, n number of the newest event, t and q the two parts of the newest entry's id, hour when it was last
+//           tidied up, at<hour> the number of the newest event when it was, run the run id of Redis for which an instance has
+//           vouched
+// log       stream, one entry per batch: e epoch, n number of its first event, t time, p publisher, s number of the batch,
+//           b events, k presence, x events that were stored before
+// last      sorted set: the number of each target's newest event; under the target and '\0\0', of its newest event about a
+//           state. The member '\0' is there as long as the set is
+// publisher string: the number of the publisher's newest batch that is stored
+// history   of a target: stream, one entry per event: its id is the event's number; p number of the target's event before it,
+//           t time, v event. Example: 4-0 with p 0, then 9-0 with p 4
+// states    of a target: hash, for each state (event name and key) the number, the time and the event; under '\0' the number of
+//           the newest one that was not kept, and how many there are
+// order     of a target's states: sorted set, scored by their numbers
 //
-// Answers: OK number-of-the-first time | EXPIRED | STORED | ORDER | EPOCH epoch
+// Answers:
+//   OK first time   stored; the number of the first event, and Redis's time
+//   STORED          the publisher's batch was stored before: this is a resend
+//   EXPIRED         it came after its deadline, and is not stored
+//   ORDER           the publisher's batch before it is not stored yet. Example: 7 must come after 6, and 5 is the newest one
+//   EPOCH epoch     not stored: another epoch is in force, or a new one began. The caller sends again with this epoch
 export const PUBLISH = `
 local meta, log, last, proposedLast, publisher = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local epoch, proposed, known, knownTime = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local publisherId, batch, behind, deadline = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local publisherId, batch, after, deadline = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local historySize, historyAge, logAge = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
 local reset, presence, count = ARGV[12] == '1', ARGV[13], tonumber(ARGV[14])
 
@@ -33,23 +43,23 @@ local stored = tonumber(redis.call('GET', publisher) or '0')
 if batch > 0 then
   if batch <= stored then return { 'STORED' } end
   if now > deadline then return { 'EXPIRED' } end
-  if stored < behind then return { 'ORDER' } end
+  if stored < after then return { 'ORDER' } end
 end
 
 local fields = redis.call('HMGET', meta, 'e', 'n', 't', 'q', 'hour')
 local e, n, t, q = fields[1], tonumber(fields[2] or '0'), tonumber(fields[3] or '0'), tonumber(fields[4] or '0')
 
--- The present time and what the newest entry has: the next one's id is behind both.
+-- The new id is after the newest entry's, even if the clock was set back.
 local function add (values)
   if now > t then t = now q = 0 else q = q + 1 end
   return redis.pcall('XADD', log, 'MINID', '~', text(now - logAge), text(t) .. '-' .. text(q), unpack(values))
 end
 
--- Nothing else is written where this fails. Returns the error, or nothing.
+-- Returns the error, or nothing. With an error nothing was written.
 local function append (values)
   local added = add(values)
   if added.err and string.find(added.err, 'equal or smaller', 1, true) then
-    -- Somebody else wrote to the log.
+    -- Another program wrote to the log.
     local newest = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
     local time, sequence = string.match(newest and newest[1] or '0-0', '^(%d+)-(%d+)$')
     if tonumber(time) <= now + 60000 then
@@ -63,7 +73,7 @@ end
 
 local function begin ()
   if redis.call('TYPE', log).ok ~= 'stream' then redis.call('DEL', log) end
-  -- The log may be there without what tells its newest entry.
+  -- The log may be there although meta was lost.
   local newest = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
   if newest then t = math.max(t, tonumber(string.match(newest[1], '^%d+'))) + 1 end
   t = math.max(t, knownTime + 1)
@@ -71,7 +81,7 @@ local function begin ()
   redis.call('DEL', meta)
   local entry = { 'e', proposed, 'n', '1', 't', text(now), 'b', '[]' }
   if append(entry) then
-    -- Somebody wrote to the log what nothing fits behind.
+    -- Another program wrote the largest id: nothing fits after it.
     redis.call('DEL', log)
     t = math.max(now, knownTime)
     append(entry)
@@ -89,9 +99,9 @@ if not ours then return { 'EPOCH', e } end
 
 local first = n + 1
 local events, before, answers = {}, {}, {}
--- For each history its rows, number and event in turn: it is trimmed once, and has its other commands once.
+-- Rows of each history: number, event, number, event, so that each history is trimmed once.
 local histories, rowsOf = {}, {}
--- For each hash of states what changes in it, each state once: its number and event, or false where it goes.
+-- Changes of each hash of states: number and event, or false if the state is removed.
 local hashes, changesOf = {}, {}
 local key, argument = 6, 15
 for i = 0, count - 1 do
@@ -156,14 +166,14 @@ if failed then
   return begin()
 end
 
--- From here on nothing can fail any more.
+-- From here on nothing can fail.
 if batch > 0 then redis.call('SET', publisher, text(batch), 'PX', 3600000) end
 for idempotent, answer in pairs(answers) do redis.call('SET', idempotent, answer, 'PX', 3600000) end
--- The names of histories, less what stands before the target: a prefix of the client's may be part of it.
+-- Where the target begins in a key. The client's keyPrefix may stand before the rest.
 local prefix = #meta - #'meta' + #('h:' .. e .. ':')
 local function addRow (history, ...)
   if redis.pcall('XADD', history, ...).err then
-    -- Somebody else wrote to it.
+    -- Another program wrote to it.
     redis.call('DEL', history)
     redis.call('XADD', history, ...)
   end
@@ -172,7 +182,7 @@ for _, history in ipairs(histories) do
   local target = string.sub(history, prefix + 1)
   local rows = rowsOf[history]
   local previous = redis.call('ZSCORE', last, target) or '0'
-  -- What it would not keep is not written to begin with.
+  -- Rows that would be trimmed at once are not written.
   local from = math.max(1, #rows - 2 * historySize + 1)
   if from > 1 then previous = rows[from - 2] end
   for row = from, #rows - 2, 2 do
@@ -195,7 +205,7 @@ for _, hash in ipairs(hashes) do
   local whole = hasType(hash, 'hash') and string.match(redis.call('HGET', hash, '\\0') or '', '^(%d+) %d+$')
   if not hasType(order, 'zset') and not hasType(order, 'none') then redis.call('DEL', order) end
   if not whole or redis.call('ZCARD', order) ~= redis.call('HLEN', hash) - 1 then
-    -- New, or somebody else wrote to it: what it had is lost.
+    -- It is new, or another program changed it: its old states are lost.
     whole = redis.call('ZSCORE', last, target) or '0'
     redis.call('DEL', hash, order)
   end
@@ -233,7 +243,7 @@ for _, hash in ipairs(hashes) do
   redis.call('ZADD', last, changes.newest, target)
 end
 
--- Once an hour the numbers of targets whose histories have run out are forgotten.
+-- Once an hour the numbers of targets whose histories have expired are removed.
 local hour = math.floor(now / 3600000)
 if tonumber(fields[5] or '-1') ~= hour then
   redis.call('HSET', meta, 'hour', hour, 'at' .. hour, text(n))
@@ -251,14 +261,15 @@ end
 return { 'OK', text(first), text(now) }
 `
 
-/** Redis's clock. KEYS: any. */
+/** Redis's clock: seconds, microseconds. KEYS: any key of the hub. */
 export const TIME = "return redis.call('TIME')"
 
-// Whether what Redis has is what it had: after a restart it may come from an older copy. Only an instance that saw it
-// before can tell, and vouches for it; one that has just started asks.
+// Whether Redis still has all that it had. After a restart it may have loaded an older copy, e.g. one that ends at event 70 while
+// clients have got event 90. Only an instance that has read event 90 can tell. If Redis has it, the instance vouches for this
+// run. An instance that has just started only asks.
 //
-// KEYS: meta. ARGV: epoch, number of the newest event that the instance knows of, '1' to vouch.
-// Answers 1 where somebody has vouched for this run of Redis, or nobody has to since nothing is known of another one.
+// KEYS: meta. ARGV: epoch, number of the newest event that the instance knows, '1' to vouch.
+// Answers 1 if an instance has vouched for this run of Redis, or if no other run is known. Else 0.
 export const VOUCH = `
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 local fields = redis.call('HMGET', KEYS[1], 'e', 'n', 'run')

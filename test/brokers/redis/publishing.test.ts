@@ -3,7 +3,7 @@ import t from 'tap'
 import type { RedisConnection } from '../../../lib/brokers/redis/connection.js'
 import { formatId } from '../../../lib/brokers/redis/ids.js'
 import { Keys } from '../../../lib/brokers/redis/keys.js'
-import { Publishing } from '../../../lib/brokers/redis/publishing.js'
+import { Publisher } from '../../../lib/brokers/redis/publisher.js'
 import { brokerEvent } from '../../support/broker-sink.js'
 
 t.test('what Redis did not take is sent again in its order, in whatever order the answers came', async t => {
@@ -17,7 +17,7 @@ t.test('what Redis did not take is sent again in its order, in whatever order th
       sent.push({ batch: args[5], refuse: () => reject(Object.assign(new Error('TRYAGAIN '), { name: 'ReplyError' })) })
     })
   } as unknown as RedisConnection
-  const publishing = new Publishing(connection, {
+  const publishing = new Publisher(connection, {
     keys: new Keys('sse'),
     historySize: 0,
     historyAge: 1000,
