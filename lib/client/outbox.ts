@@ -1,11 +1,11 @@
 // How what waits for one client gets to its stream, a write a visit, and how the stream ends. It must not know of channels or of
 // the broker.
-import type { EventStream, StreamOwner } from '../transport/event-stream.js'
+import type { StreamOwner } from '../transport/event-stream.js'
 import type { Frame } from '../wire/batch.js'
 import type { Chunk } from '../wire/chunk.js'
 import type { Encoding } from '../wire/encoding.js'
-import { GzipStream } from '../wire/gzip.js'
-import { Backlog, type BacklogHost } from './backlog.js'
+import type { BacklogHost } from './backlog.js'
+import { ClientStream } from './client-stream.js'
 import type { Opened, Opening } from './opening.js'
 import type { Scheduler, Visited } from './scheduler.js'
 
@@ -32,32 +32,17 @@ export interface OutboxHost extends BacklogHost {
   gone (outbox: Outbox): void
 }
 
-/** What an outbox needs of its stream. */
-export type OutboxStream = Pick<EventStream,
-  'open' | 'piped' | 'alive' | 'finished' | 'session' | 'buffered' | 'left' | 'write' | 'flushHead' | 'end' | 'abort' | 'leave'>
-
 const NOTHING: readonly Chunk[] = []
 
-export abstract class Outbox extends Backlog implements Visited, StreamOwner, Opened {
+export abstract class Outbox extends ClientStream implements Visited, StreamOwner, Opened {
   abstract readonly id: string
   abstract position: number
   /** The scheduler's mark. */
   queued = false
-  /** When something was last written, and when the socket last refused more, by `performance.now()`. */
-  writtenAt: number
-  blockedAt = 0
-  /** The stream is open, and its socket has not refused bytes since it last drained. */
-  ready = false
 
   readonly #host: OutboxHost
-  /** What is told of a compressed stream around what others get as well; `null` where it goes out as it is. */
-  #gzip: GzipStream | null
-  #stream!: OutboxStream
   /** How the stream begins, up to the end of its replay; `null` from then on. */
   #opening: Opening | null
-  /** What had left its socket when `stuckSince` last looked, and since when that has not grown. */
-  #left = 0
-  #leftAt = 0
   #beatDue = false
   /** The newest event's id that the client was told outside of events. */
   #headTold = ''
@@ -70,52 +55,6 @@ export abstract class Outbox extends Backlog implements Visited, StreamOwner, Op
     super(host, encoding)
     this.#host = host
     this.#opening = opening
-    this.#gzip = encoding.key === '' ? null : new GzipStream()
-    this.writtenAt = Math.floor(performance.now())
-  }
-
-  /** Gives it the stream that was made with it as the owner. */
-  attach (stream: OutboxStream): void {
-    this.#stream = stream
-  }
-
-  /** Bytes that wait, in here and in the socket. */
-  get bufferedBytes (): number {
-    return this.waitingBytes + this.#stream.buffered
-  }
-
-  /** Whether the other side is still there, as far as can be told. */
-  get alive (): boolean {
-    return this.#stream.alive
-  }
-
-  /** Whether the response has ended and its last bytes have left. */
-  get finished (): boolean {
-    return this.#stream.finished
-  }
-
-  /** Whether the application's hooks have run, and the response is this stream's. */
-  get piped (): boolean {
-    return this.#stream.piped
-  }
-
-  /** Whether the socket has refused bytes and has not drained since. */
-  get blocked (): boolean {
-    return this.#stream.open && !this.ready
-  }
-
-  /**
-   * Since when its socket has accepted nothing of what waits in it; `now` where nothing waits. Below Node's own limit
-   * a socket does not refuse bytes, though its kernel does: two looks show that.
-   */
-  stuckSince (now: number): number {
-    if (this.blocked) return this.blockedAt
-    const { left } = this.#stream
-    if (this.#stream.buffered === 0 || left !== this.#left) {
-      this.#left = left
-      this.#leftAt = now
-    }
-    return this.#leftAt
   }
 
   /** Puts an event in line. The hot path of a publish: no application code, and nothing that could throw. */
@@ -157,7 +96,7 @@ export abstract class Outbox extends Backlog implements Visited, StreamOwner, Op
     if (this.#held) {
       // It is not blocked by its socket, but must not be taken for stalled either.
       this.blockedAt = Math.floor(performance.now())
-      return this.#stream.flushHead()
+      return this.transport.flushHead()
     }
     this.ready = true
     process.nextTick(() => this.#host.scheduler.visitNow(this))
@@ -169,7 +108,7 @@ export abstract class Outbox extends Backlog implements Visited, StreamOwner, Op
 
   release (): void {
     this.#held = false
-    if (this.#stream.open) this.onOpen()
+    if (this.transport.open) this.onOpen()
   }
 
   /** No event up to a position comes live any more: a replay that was to end later ends there. */
@@ -180,7 +119,7 @@ export abstract class Outbox extends Backlog implements Visited, StreamOwner, Op
   // How it goes on.
 
   onDrain (): void {
-    if (this.ready || this.#held || !this.#stream.open) return
+    if (this.ready || this.#held || !this.transport.open) return
     this.ready = true
     this.settleSends()
     this.#host.scheduler.add(this)
@@ -194,12 +133,15 @@ export abstract class Outbox extends Backlog implements Visited, StreamOwner, Op
   visit (now: number): void {
     if (!this.ready) return
     try {
-      if (!this.#stream.alive) return this.cut()
+      if (!this.transport.alive) return this.cut()
       const chunks = this.#next()
-      if (chunks.length > 0) this.#write(chunks, now)
+      if (chunks.length > 0) {
+        this.#beatDue = false
+        this.write(chunks, now)
+      }
       if (!this.ready) return
       if (!this.isEmpty || this.#opening !== null) this.#host.scheduler.add(this)
-      else if (this.#ending) this.#end(now)
+      else if (this.#ending) this.writeEnd(this.#farewell === null ? NOTHING : [this.encoded(this.#farewell)], now)
     } catch (error) {
       this.#host.failed(this, error)
     }
@@ -233,31 +175,14 @@ export abstract class Outbox extends Backlog implements Visited, StreamOwner, Op
     // Only a page of a single event can be larger than one write.
     const page = chunks.length === 1 ? [this.firstPiece(chunks[0]!)] : chunks
     if (text !== '') return [this.own(text), ...page]
-    if (page.length === 0) this.#stream.flushHead()
+    if (page.length === 0) this.transport.flushHead()
     return page
-  }
-
-  #write (chunks: readonly Chunk[], now: number): void {
-    this.#writeEncoded(this.#gzip === null ? chunks : this.#gzip.take(chunks), now)
-  }
-
-  #writeEncoded (chunks: readonly Chunk[], now: number): void {
-    const { counters } = this.#host
-    this.#beatDue = false
-    this.writtenAt = now
-    for (const chunk of chunks) counters.bytesWritten += chunk.size
-    if (this.#stream.write(chunks)) {
-      this.settleSends()
-    } else {
-      this.ready = false
-      this.blockedAt = this.writtenAt
-    }
   }
 
   #tooMuch (): void {
     const host = this.#host
     if (!host.dropsOldest) return host.tooSlow(this)
-    const count = this.dropOldest(host.maxBufferedBytes / 2, this.#stream.buffered)
+    const count = this.dropOldest(host.maxBufferedBytes / 2, this.transport.buffered)
     host.counters.dropped += count
     host.dropped(count)
   }
@@ -278,24 +203,25 @@ export abstract class Outbox extends Backlog implements Visited, StreamOwner, Op
 
   /** Answers with a head alone. */
   finishEmpty (): void {
-    this.#opening = this.#gzip = null
+    this.#opening = null
+    this.leaveEmpty()
     this.finish(null)
   }
 
   /** Ends the connection at once. */
   cut (): void {
-    this.#endStream(() => this.#stream.abort())
+    this.#endStream(() => this.transport.abort())
   }
 
   /** Leaves the response to somebody else's answer. */
   leaveResponse (): void {
-    this.#endStream(() => this.#stream.leave())
+    this.#endStream(() => this.transport.leave())
   }
 
   /** At shutdown: an HTTP/2 session outlives its streams, and would keep the server from closing. */
   endSession (how: 'close' | 'destroy'): void {
     try {
-      this.#stream.session?.[how]()
+      this.transport.session?.[how]()
     } catch (error) {
       this.#host.endingFailed(this, error)
     }
@@ -316,15 +242,5 @@ export abstract class Outbox extends Backlog implements Visited, StreamOwner, Op
       this.#host.endingFailed(this, error)
     }
     this.onClose()
-  }
-
-  #end (now: number): void {
-    const farewell = this.#farewell === null ? NOTHING : [this.encoded(this.#farewell)]
-    const last = this.#gzip === null ? farewell : this.#gzip.end(farewell)
-    if (last.length > 0) this.#writeEncoded(last, now)
-    this.ready = false
-    // From here on the last bytes are on their way, and may stall.
-    this.blockedAt = now
-    this.#stream.end()
   }
 }

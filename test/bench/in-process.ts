@@ -3,7 +3,7 @@
 import { MemoryBroker } from '../../lib/brokers/memory.js'
 import { coreOf, Hub } from '../../lib/hub/hub.js'
 import { hubOptions } from '../../lib/options.js'
-import type { OutboxStream } from '../../lib/client/outbox.js'
+import type { OutboxStream } from '../../lib/client/client-stream.js'
 import { setTimeout } from 'node:timers/promises'
 import { now, payloadOf } from './payload.js'
 
