@@ -43,8 +43,8 @@ export class Heartbeat {
   }
 
   /**
-   * A walk begins four times within the shorter limit, so that none is exceeded by more than a quarter: with a heartbeat after
-   * 2,000 ms, each 500 ms. Neither the timer nor a walk keeps the process alive.
+   * A walk begins four times within the shorter limit, so that it finds a client at most a quarter too late. Example: when a
+   * heartbeat is due after 2,000 ms, a walk begins each 500 ms. Neither the timer nor a walk keeps the process alive.
    */
   start (): void {
     const period = Math.min(this.#interval, this.#stallTimeout) / 4

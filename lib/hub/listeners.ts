@@ -5,7 +5,7 @@
 // still true in its turn. If it was not told, the second is not told either. So an application that adds 1 at `join` and takes 1
 // away at `leave` always has the right count.
 // Example: a client is in "a" and "b", and a `connect` listener closes it. `connect` was told, so `disconnect` is told too. When
-// the turns of the two `join` come, the client is closed. So no `join` is told, and no `leave`.
+// the two `join` have their turns, the client is closed already. So no `join` is told, and no `leave`.
 import type { EventEmitter } from 'node:events'
 import type { SSEDisconnectReason, SSEHubEvents, SSEPresence } from '../../types/index.js'
 import type { Client } from '../client/client.js'

@@ -40,10 +40,7 @@ export class Publisher {
     this.#closed = true
   }
 
-  /**
-   * Publishes one event.
-   * @param targets checks the targets and returns them
-   */
+  /** @param targets checks the targets and returns them */
   publish (targets: () => string[], name: string, data: unknown, options: SSEPublishOptions | undefined): Published {
     try {
       if (this.#closed) throw new SSE_ERR_CLOSED()
