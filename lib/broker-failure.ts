@@ -1,7 +1,8 @@
-// A broker's failure as an error of the package. It stands apart from the other errors because they are all public.
+// Turns a broker's failure into an error of the package. It is not in errors.ts, because all of that file is public. It must not
+// know of any broker.
 import { SSE_ERR_BROKER_UNAVAILABLE } from './errors.js'
 
-/** The error itself where it is one of the package's; else one that has it as its `cause`. */
+/** The error itself, if it is of that class already; else a new one that has it as its `cause`. */
 export function unavailable (error: unknown): SSE_ERR_BROKER_UNAVAILABLE {
   if (error instanceof SSE_ERR_BROKER_UNAVAILABLE) return error
   // The broker did not expect this failure, so nobody can say whether it has stored the event.

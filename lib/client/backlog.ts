@@ -1,5 +1,5 @@
-// What waits for one client, in order: a list that it shares with others, after it a side line of its own, and the pieces of an
-// event that is larger than one write. It must not know of sockets, channels or the broker.
+// What waits for one client: first the pieces of an event that is larger than one write, then a batch that it shares with others,
+// then its own side line. It must not know of sockets, channels or the broker.
 import type { Counters } from '../observe/counters.js'
 import { channelOf, type Batch, type Batches, type Frame } from '../wire/batch.js'
 import { Chunk, MAX_WRITE } from '../wire/chunk.js'
@@ -14,21 +14,21 @@ export interface BacklogHost {
 }
 
 /**
- * The first of four classes that one connection is made of: what waits, the stream (`ClientStream`), what is written when
- * (`Outbox`), what the application sees (`Client`). They inherit from each other because one object takes less than four: an
- * idle connection would need some 150 bytes more.
+ * The first of the four classes of one connection. `Backlog` has what waits, `ClientStream` writes to the stream, `Outbox` decides
+ * what is written when, and `Client` is what the application sees. They inherit from each other to save memory: as four objects,
+ * an idle connection would take some 150 bytes more.
  */
 export abstract class Backlog {
   readonly #host: BacklogHost
   readonly #encoding: Encoding
   #batch: Batch
-  /** What waits after a full batch, or a state that can't be written now. */
+  /** The first event that the batch can't take, and all after it. The batch is full, or a slow client waits for a state. */
   #side: SideLine | null = null
-  /** Pieces of an event that is larger than one write, the next one last. */
+  /** The pieces that are left of an event that is larger than one write. The last of them is written next. */
   #rest: Chunk[] | null = null
-  /** Events that were dropped and that the client was not told of. */
+  /** Dropped events that the client was not told of. */
   #lost = 0
-  /** Events that were ever put in line. */
+  /** Events that were put in line since the beginning. One that takes an older event's slot does not count. */
   #enqueued = 0
   #sends: PendingSends | null = null
 
@@ -41,12 +41,12 @@ export abstract class Backlog {
   /** Whether the client is in a channel. */
   abstract isIn (channel: string): boolean
 
-  /** Whether its stream goes out as gzip. */
+  /** Whether the stream is sent as gzip. */
   get compressed (): boolean {
     return this.#encoding.key !== ''
   }
 
-  /** Bytes that wait in here. */
+  /** Bytes that wait here, without those in the socket. */
   protected get waitingBytes (): number {
     let bytes = this.#batch.size + (this.#side?.size ?? 0)
     if (this.#rest !== null) for (const piece of this.#rest) bytes += piece.size
@@ -68,8 +68,8 @@ export abstract class Backlog {
   }
 
   /**
-   * Puts an event in line. Allocates nothing for a client whose list others have as well.
-   * @param writable whether the client can be written to now: of states that a slow client waits for, only the newest count
+   * Puts an event in line. It allocates nothing when another client with the same list already has the event.
+   * @param writable whether the client can be written to now; if not, of each state only the newest event waits
    */
   protected put (frame: Frame, writable: boolean): void {
     if (this.#side === null && (writable || frame.place.states === null) && this.#batch.admits(frame)) {
@@ -87,13 +87,16 @@ export abstract class Backlog {
     this.#enqueued += this.#side.places - before
   }
 
-  /** Which states an event says to this client. What it says only to channels that the client is not in, nothing newer need say. */
+  /**
+   * The states that an event tells to this client. Example: an event for "a" and "b" tells a state of each, and the client is only
+   * in "a". A newer event for "a" replaces it, because the state of "b" does not concern the client.
+   */
   #statesOf ({ place: { states } }: Frame): readonly string[] | null {
     if (states === null || states.length === 1) return states
     return states.filter(state => this.isIn(channelOf(state)))
   }
 
-  /** Resolves to true when the socket has taken the next event that is put in line, to false when it never will. */
+  /** For the next event that is put in line. Resolves to true when the socket has taken it, and to false when it never will. */
   protected nextTaken (): Promise<boolean> {
     this.#sends ??= new PendingSends()
     return this.#sends.add(this.#enqueued + 1)
@@ -106,7 +109,7 @@ export abstract class Backlog {
     return piece
   }
 
-  /** What else waits, as much as one write takes; `null` where nothing does. */
+  /** Takes what is next in line, at most one write of it; `null` where nothing waits. */
   protected take (): Chunk | null {
     if (this.#lost !== 0) {
       const gap = this.own(formatGap(this.#lost))
@@ -129,26 +132,26 @@ export abstract class Backlog {
     return this.#encoding.join(frames, frames.reduce((sum, { size }) => sum + size, 0))
   }
 
-  /** As much of a chunk as one write takes; the rest is next in line. */
+  /** The first piece of a chunk, at most one write long. The other pieces are next in line. */
   protected firstPiece (chunk: Chunk): Chunk {
     const pieces = chunk.pieces()
     if (pieces.length > 1) this.#rest = pieces.slice(1).reverse()
     return pieces[0]!
   }
 
-  /** What is for this client alone. */
+  /** The chunk of a text that is for this client alone. */
   protected own (text: string): Chunk {
     return this.encoded(Chunk.fromText(text, Buffer.byteLength(text)))
   }
 
-  /** What the hub says by itself. */
+  /** A chunk of the hub's own, in the client's encoding. */
   protected encoded (chunk: Chunk): Chunk {
     return this.#encoding.encode(chunk)
   }
 
   /**
-   * Drops the oldest events until at most so many bytes wait.
-   * @param buffered bytes that wait in the socket besides
+   * Drops the oldest events until at most `limit` bytes wait. A batch is dropped as a whole, because other clients share it.
+   * @param buffered bytes that wait in the socket; they count, but can't be dropped
    * @returns how many events were dropped
    */
   protected dropOldest (limit: number, buffered: number): number {
@@ -165,14 +168,14 @@ export abstract class Backlog {
     return count
   }
 
-  /** Settles the sends whose bytes the socket has taken. */
+  /** Settles the sends whose events have left the line. Called when the socket has taken all that was written. */
   protected settleSends (): void {
     if (this.#sends === null || this.#rest !== null) return
     this.#sends.taken(this.#taken)
     if (this.#sends.count === 0) this.#sends = null
   }
 
-  /** Lets go of all that waits: the client is gone. */
+  /** Drops everything, because the client is gone. */
   protected clear (): void {
     const sends = this.#sends
     this.#sends = this.#side = this.#rest = null

@@ -1,8 +1,8 @@
-// Ids for clients whose route gives none.
+// Makes ids for clients whose route gives none. It must not know of clients.
 import { randomFillSync } from 'node:crypto'
 
 const ID_BYTES = 16
-// The system is asked once for many ids: a call costs 10 µs, a twentieth of what a new stream does.
+// One call to the system makes many ids. A call for each would cost 10 µs, which is a twentieth of the cost of a new stream.
 const pool = Buffer.allocUnsafeSlow(ID_BYTES * 128)
 let used = pool.length
 

@@ -1,5 +1,5 @@
-// One client's stream: whether it takes bytes, since when it does not, and writing to it. It must not know what is written, nor
-// of channels or of the broker.
+// Writes to one client's stream, and knows whether the stream takes bytes, and since when it does not. It must not know what is
+// written, nor of channels or the broker.
 import type { EventStream } from '../transport/event-stream.js'
 import type { Chunk } from '../wire/chunk.js'
 import type { Encoding } from '../wire/encoding.js'
@@ -11,17 +11,17 @@ export type OutboxStream = Pick<EventStream,
   'open' | 'piped' | 'alive' | 'finished' | 'session' | 'buffered' | 'left' | 'write' | 'flushHead' | 'end' | 'abort' | 'leave'>
 
 export abstract class ClientStream extends Backlog {
-  /** When something was last written, and when the socket last refused more, by `performance.now()`. */
+  /** When something was last written, and when the socket last refused bytes, in the time of `performance.now()`. */
   writtenAt = Math.floor(performance.now())
   blockedAt = 0
-  /** The stream is open, and its socket has not refused bytes since it last drained. */
+  /** Whether the stream is open, and its socket takes bytes: it has refused none since it last drained. */
   ready = false
 
   readonly #host: BacklogHost
-  /** What is told of a compressed stream around what others get as well; `null` where it goes out as it is. */
+  /** Adds this client's own gzip head and end to the blocks that clients share; `null` for a plain stream. */
   #gzip: GzipStream | null
   #stream!: OutboxStream
-  /** What had left its socket when `stuckSince` last looked, and since when that has not grown. */
+  /** How many bytes had left the socket when `stuckSince` last looked, and since when that number has not grown. */
   #left = 0
   #leftAt = 0
 
@@ -31,7 +31,7 @@ export abstract class ClientStream extends Backlog {
     this.#gzip = encoding.key === '' ? null : new GzipStream()
   }
 
-  /** Gives it the stream that was made with it as the owner. */
+  /** Called once, with the stream that has this client as its owner. */
   attach (stream: OutboxStream): void {
     this.#stream = stream
   }
@@ -40,12 +40,12 @@ export abstract class ClientStream extends Backlog {
     return this.#stream
   }
 
-  /** Bytes that wait, in here and in the socket. */
+  /** Bytes that wait, here and in the socket. */
   get bufferedBytes (): number {
     return this.waitingBytes + this.#stream.buffered
   }
 
-  /** Whether the other side is still there, as far as can be told. */
+  /** Whether the client is still there, as far as this process can tell. */
   get alive (): boolean {
     return this.#stream.alive
   }
@@ -55,7 +55,7 @@ export abstract class ClientStream extends Backlog {
     return this.#stream.finished
   }
 
-  /** Whether the application's hooks have run, and the response is this stream's. */
+  /** Whether the application's hooks have run, and the stream is piped into the response. */
   get piped (): boolean {
     return this.#stream.piped
   }
@@ -66,8 +66,9 @@ export abstract class ClientStream extends Backlog {
   }
 
   /**
-   * Since when its socket has accepted nothing of what waits in it; `now` where nothing waits. Below Node's own limit
-   * a socket does not refuse bytes, though its kernel does: two looks show that.
+   * Since when nothing has left the socket, though bytes wait in it; `now` where none wait. Node refuses bytes only above its own
+   * limit, so a few bytes may wait for ever in a socket that has refused none. Example: 2,000 bytes wait at 10 s and at 15 s, and
+   * 9,000 had left both times. The second look returns 10 s.
    */
   stuckSince (now: number): number {
     if (this.blocked) return this.blockedAt
@@ -88,12 +89,12 @@ export abstract class ClientStream extends Backlog {
     const last = this.#gzip === null ? chunks : this.#gzip.end(chunks)
     if (last.length > 0) this.#writeEncoded(last, now)
     this.ready = false
-    // From here on the last bytes are on their way, and may stall.
+    // The last bytes may stall as well, from now on.
     this.blockedAt = now
     this.#stream.end()
   }
 
-  /** The stream ends without any bytes, and so without those of an empty gzip stream. */
+  /** Lets the stream end without any bytes. Else it would get those of an empty gzip stream. */
   protected leaveEmpty (): void {
     this.#gzip = null
   }

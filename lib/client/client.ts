@@ -1,5 +1,5 @@
-// One client as the application sees it. How events get to it is its outbox's; who is in which channel is the hub's.
-// It must not know of requests and replies.
+// One client, as the application sees it. Its outbox sends it events, and the hub puts it into channels. It must not know of
+// requests and replies.
 import { AsyncResource } from 'node:async_hooks'
 import type { Readable } from 'node:stream'
 import type { SSEClient, SSEClientJSON, SSEClientSendOptions, SSEDisconnectReason, SSEMetadata, SSEStreamOptions } from '../../types/index.js'
@@ -15,12 +15,12 @@ import { guardedController } from './signal.js'
 export interface ClientHost extends OutboxHost {
   /** Checks and formats an event that is for one connection only. */
   directFrame (event: string, data: unknown, raw: boolean, compress: boolean): Frame
-  /** Ends what `push` has begun. */
+  /** Called after `push`, as after a publish. */
   settleWrites (): void
   join (client: Client, channel: string): void
   leave (client: Client, channel: string): void
   disconnect (client: Client, reason: SSEDisconnectReason): void
-  /** A `send()` or `stream()` is rejected, perhaps with nobody to see it. */
+  /** A `send()` or `stream()` was rejected. Perhaps the application does not look at the promise. */
   sendFailed (client: Client, error: unknown): void
   /** A listener of a client's signal failed. */
   listenerFailed (error: unknown): void
@@ -28,12 +28,12 @@ export interface ClientHost extends OutboxHost {
 
 export interface ClientSettings {
   readonly id: string
-  /** Whether the route gave the id, so that the client can come back with it. */
+  /** Whether the route gave the id. Then the client can have the same id after it reconnects. */
   readonly stable: boolean
-  /** What the route gave, if anything. */
+  /** From the route; `undefined` where it gave none. */
   readonly metadata: SSEMetadata | undefined
   readonly lastEventId: string | null
-  /** Only events of these names; `null` for all. */
+  /** The event names that the client gets; `null` for all. */
   readonly names: ReadonlySet<string> | null
   /** Whether it gets broadcasts. */
   readonly broadcast: boolean
@@ -47,18 +47,22 @@ export class Client extends Outbox implements SSEClient {
   readonly lastEventId: string | null
   readonly names: ReadonlySet<string> | null
   readonly broadcast: boolean
-  /** The `retry:` it was told; `null` for none. */
+  /** The `retry:` that the client was told; `null` for none. */
   readonly retry: number | null
   closed = false
-  /** What it counts for towards `maxClientsPerKey`. */
+  /** The admission key, which `maxClientsPerKey` limits. */
   key: string | undefined = undefined
-  /** Position of the event that reached it last: one that goes to two of its channels reaches it once. */
+  /**
+   * The position of the newest event that the client has in line or had before. The client gets no event up to it. Example:
+   * event 7 is for two of its channels. At the first channel the position becomes 7, so at the second it does not get the event.
+   */
   position = 0
-  /** The asynchronous context of the request that opened the stream: what concerns the client is told in it. */
+  /** The asynchronous context of the request that opened the stream. The client's listeners run in it. */
   readonly context = new AsyncResource('fastify-sse-hub.client')
   readonly #host: ClientHost
   readonly #connectedAt = Date.now()
-  // Made on first use: together they would take 200 bytes of every client, most of which are in one channel.
+  // These are made on first use, because together they would take 200 bytes for each client. Most clients are in one channel, and
+  // need no set of channels: the name is enough.
   #metadata: SSEMetadata | undefined
   #channels: Set<string> | string | null = null
   #controller: AbortController | null = null
@@ -77,7 +81,7 @@ export class Client extends Outbox implements SSEClient {
   }
 
   get metadata (): SSEMetadata {
-    // Where the application declares a type for it, routes must give it.
+    // The assertion is safe: where the application declares a type for it, each route must give it.
     this.#metadata ??= {} as SSEMetadata
     return this.#metadata
   }
@@ -96,7 +100,7 @@ export class Client extends Outbox implements SSEClient {
     return this.#channels instanceof Set ? this.#channels.has(channel) : this.#channels === channel
   }
 
-  /** Its channels, without making the set. */
+  /** The names of its channels. It makes no set. */
   channelNames (): string[] {
     if (this.#channels === null) return []
     return this.#channels instanceof Set ? [...this.#channels] : [this.#channels]
@@ -136,7 +140,7 @@ export class Client extends Outbox implements SSEClient {
     return await pump(source, this, item => this.#send(event, item, sendOptions))
   }
 
-  /** A promise whose rejection is logged, and can't crash the process where nobody awaits it. */
+  /** The same promise. Its rejection is logged, and does not end the process when nobody awaits it. */
   #logged (promise: Promise<boolean>): Promise<boolean> {
     promise.catch(error => this.#host.sendFailed(this, error))
     return promise
@@ -154,7 +158,7 @@ export class Client extends Outbox implements SSEClient {
     this.#host.disconnect(this, 'server')
   }
 
-  /** Aborts its signal, if anyone has asked for it. */
+  /** Aborts its signal. A signal that is made later is aborted from the start. */
   abortSignal (): void {
     this.#aborted = true
     this.#controller?.abort()

@@ -1,6 +1,8 @@
-// How a stream begins: what a client that connects, or comes back, is given of the past, and what it is told of it. It decides
-// where the client stands in the hub's order (`Last-Event-ID`), what is replayed from there, whether `recovered` is true, and
-// from which event on it is live. It must not know of channels, sockets or requests.
+// How a stream begins. It finds the client's place in the hub's order (`Last-Event-ID`). It decides what is replayed from there,
+// whether `recovered` is true, and after which event the client is live. It must not know of channels, sockets or requests.
+//
+// Example: a client comes back with the id of event 50, and event 60 is the newest. It gets 51 to 60 from history, and 61 and
+// later ones live. `recovered` is true, unless one of 51 to 60 is not kept any more.
 import type { Broker, BrokerPlaceAhead, SSEReplay } from '../../types/index.js'
 import type { HistoryLoader } from '../history/loader.js'
 import type { Page, Replay, Replays } from '../history/replay.js'
@@ -12,13 +14,13 @@ export interface OpeningHost {
   readonly broker: Pick<Broker, 'head' | 'position'>
   readonly replays: Replays
   readonly loader: HistoryLoader
-  /** Position of the newest event that was delivered here. */
+  /** The position of the newest event that was delivered here. */
   readonly position: number
   /** Logs that the broker failed to tell what a client missed. */
   unknown (clientId: string, error: unknown): void
 }
 
-/** What the stream's client asks for. */
+/** What the route and the request ask for. */
 export interface OpeningSettings {
   readonly clientId: string
   /** Whether `sse:open` is sent. */
@@ -26,27 +28,27 @@ export interface OpeningSettings {
   /** The `retry:` field; `null` leaves it out. */
   readonly retry: number | null
   readonly mode: SSEReplay
-  /** What the client says it had last; `null` on a first visit. */
+  /** The id of the last event that the client had; `null` on a first connection. */
   readonly lastEventId: string | null
-  /** What its events may be sent to: its channels, broadcasts, its id. */
+  /** The targets whose events are for the client: its channels, broadcasts, its id. */
   readonly targets: string[]
-  /** Only events of these names; `null` for all. */
+  /** The event names that the client gets; `null` for all. */
   readonly names: ReadonlySet<string> | null
   readonly encoding: Encoding
 }
 
-/** The client that is opened. */
+/** The client whose stream begins. */
 export interface Opened {
-  /** Position of the event that reached it last. */
+  /** The client gets no live event up to this position. */
   position: number
-  /** Keeps everything back, until `release`. */
+  /** Writes nothing to it until `release`. */
   hold (): void
   release (): void
 }
 
 /** What is written next. */
 export interface Step {
-  /** For this client alone: `retry:` and the greeting at first, later that events were lost; `''` for nothing. */
+  /** For this client alone. At first it is `retry:` and the greeting, later it tells of lost events. `''` for nothing. */
   readonly text: string
   /** The next page of the replay. */
   readonly page: Page
@@ -54,23 +56,23 @@ export interface Step {
 
 const NOTHING: Page = { chunks: [], count: 0 }
 
-/** It is dropped once its bytes are written: an idle client keeps nothing of it. */
+/** The outbox drops it after its last page, to save memory. */
 export class Opening {
   readonly retry: number | null
-  /** The newest event's id, where the greeting told it; else `''`. */
+  /** The newest event's id, if the greeting told it; else `''`. */
   headTold = ''
   readonly #host: OpeningHost
   readonly #clientId: string
   readonly #greeting: boolean
-  /** The id of the place after which all that is for the client waits for it, and will come. */
+  /** The id of a place: all later events for the client are in line, or will be. */
   #head: string
-  /** What it has of the past and what it may miss; `null` where neither matters. */
+  /** Finds the events that the client missed; `null` where it neither gets them nor must know whether there are some. */
   readonly #replay: Replay | null
-  /** Whether it is given what it missed; else it is only told whether it missed anything. */
+  /** Whether the client gets what it missed. If not, it is only told whether it missed something. */
   readonly #replays: boolean
   readonly #lastEventId: string | null
   readonly #place: number | BrokerPlaceAhead
-  /** Whether it said what it had last, and that is a place in today's order. */
+  /** Whether the client brought an id, and that is a place in the present order. */
   #resumes = false
   #begun = false
 
@@ -88,7 +90,7 @@ export class Opening {
       : null
   }
 
-  /** Finds where the replay begins. Holds the client until all is known that it needs. */
+  /** Finds where the replay begins. Holds the client until history has all events that the replay needs. */
   begin (client: Opened): void {
     const replay = this.#replay
     if (replay === null) return
@@ -103,8 +105,8 @@ export class Opening {
   }
 
   /**
-   * @param position of the last event that the client had; -1 where that is no place in today's order
-   * @returns `null` where history has all that is known
+   * @param position that of the last event that the client had; -1 where its id is no place in the present order
+   * @returns `null` where history has all events already
    */
   #beginAt (replay: Replay, position: number): Promise<void> | null {
     this.#resumes = position >= 0
@@ -114,13 +116,14 @@ export class Opening {
   }
 
   /**
-   * The client had more from another instance than has come here. Example: it had event 70, and this instance is at 60. Then
-   * 61 to 70 are not for it when they come, unless the instance loses events meanwhile (`endAt`).
+   * The client is ahead: on another instance it got events that have not come here. Example: it had event 70, and this instance is
+   * at 60. Its position becomes 70 at once. So it does not get 61 to 70 again when they come here, and 71 is the first it gets.
+   * If the broker skips to 65 before that, its position becomes 65, and the replay ends there (`endAt`).
    */
   async #beginAhead (replay: Replay, { position, arrived }: BrokerPlaceAhead, client: Opened): Promise<void> {
     client.position = replay.end = position
     const isPlace = await arrived.catch(error => {
-      // What it was not told of may still come, and must reach it.
+      // Nobody knows whether the place exists, so the client is opened as if it did not. Else it could lose events.
       this.#host.unknown(this.#clientId, error)
       return false
     })
@@ -129,8 +132,8 @@ export class Opening {
       await this.#beginAt(replay, position)
       return
     }
-    // There is no event 70 after all. The client was passed over by what came meanwhile, say 61 to 65, and gets that from
-    // history. What comes after 70 waits in line for it.
+    // There is no event 70 with that id. Say 61 to 65 came while the client waited, and it did not get them. It gets them from
+    // history, and 66 live. If 61 to 72 came, then 71 and 72 are in line already, so the replay still ends at 70.
     if (replay.end >= this.#host.position) {
       client.position = replay.end = this.#host.position
       this.#head = this.#host.broker.head()
@@ -138,29 +141,29 @@ export class Opening {
     await this.#beginAt(replay, -1)
   }
 
-  /** No event up to a position comes live any more: a replay that was to end later ends there. */
+  /** The broker skipped to a position: later events come live. So a replay that would end after the position ends at it. */
   endAt (position: number): void {
     if (this.#replay !== null) this.#replay.end = Math.min(this.#replay.end, position)
   }
 
-  /** Whether all is written, and the client is live. */
+  /** Whether the last step was made, and the client is live. */
   get done (): boolean {
     return this.#begun && (this.#given === null || this.#given.cursor >= this.#given.end)
   }
 
-  /** The replay, where the client is given what it missed. */
+  /** The replay, if the client gets what it missed. */
   get #given (): Replay | null {
     return this.#replays ? this.#replay : null
   }
 
   next (): Step {
     if (!this.#begun) return this.#first()
-    // History has let go of what the replay had not reached.
+    // Events that the replay had not reached may have been removed from history.
     const text = this.#host.replays.lost(this.#given!) ? formatGap(null) : ''
     return { text, page: this.#host.replays.page(this.#given!) }
   }
 
-  /** With `recovered` as it is now: events may have been lost since the client connected. */
+  /** The first step. It finds `recovered` only now, because events may have been lost since the client connected. */
   #first (): Step {
     this.#begun = true
     const { replays } = this.#host
@@ -168,13 +171,14 @@ export class Opening {
     let recovered = this.#resumes
     if (replay !== null) {
       if (replays.lost(replay)) recovered = false
-      // It is given nothing of the past, so one event that waits for it there is a loss.
+      // The client gets no kept events, so one event that it missed is a loss.
       if (!this.#replays && replays.pending(replay)) recovered = false
     }
     const page = this.#given === null ? NOTHING : replays.page(this.#given)
     let text = this.retry === null ? '' : formatRetry(this.retry)
     if (this.#greeting) {
-      // Where no replay follows, a client that has got no event yet can resume as well.
+      // Where no replay follows, the greeting has an id, so that a client can resume before its first event. Before a replay it
+      // must not: a client that disconnects after the greeting would miss the replay.
       if (page.chunks.length === 0 && this.done) this.headTold = this.#head
       text += formatEvent(this.headTold === '' ? null : this.headTold, 'sse:open', JSON.stringify({ clientId: this.#clientId, recovered }), -1)
     } else if (text !== '') {

@@ -1,4 +1,4 @@
-// How what waits for one client gets to its stream, a write a visit, and how the stream ends. It must not know of channels or of
+// Takes what waits for one client to its stream, one write in each visit, and ends the stream. It must not know of channels or
 // the broker.
 import type { StreamOwner } from '../transport/event-stream.js'
 import type { Frame } from '../wire/batch.js'
@@ -9,26 +9,26 @@ import { ClientStream } from './client-stream.js'
 import type { Opened, Opening } from './opening.js'
 import type { Scheduler, Visited } from './scheduler.js'
 
-/** What an outbox needs around it. Nothing of the application's may run in what it calls. */
+/** What an outbox asks of its hub. These calls must not run the application's code. */
 export interface OutboxHost extends BacklogHost {
   readonly scheduler: Scheduler
-  /** What may wait for one client. */
+  /** Bytes that may wait for one client. */
   readonly maxBufferedBytes: number
-  /** Whether the oldest events are dropped where more waits; else the client is disconnected. */
+  /** What happens when more waits: the oldest events are dropped (true), or the client is disconnected (false). */
   readonly dropsOldest: boolean
-  /** A heartbeat. It has the newest event's id where the client was not told that one yet. */
+  /** Makes a heartbeat. It has the newest event's id, unless the client was told that id already. */
   beat (told: string): { readonly chunk: Chunk, readonly head: string }
-  /** More waits than may. */
+  /** More waits than `maxBufferedBytes`. */
   tooSlow (outbox: Outbox): void
   /** The oldest events were dropped. */
   dropped (count: number): void
-  /** More waits than one write takes, though the socket takes all. */
+  /** More waits than one write takes, and the socket takes bytes. */
   overfull (outbox: Outbox): void
-  /** Writing failed: the client is ended. */
+  /** Writing failed, so the client must be ended. */
   failed (outbox: Outbox, error: unknown): void
-  /** Ending the stream failed; the client is gone all the same. */
+  /** Ending the stream failed. The client counts as gone. */
   endingFailed (outbox: Outbox, error: unknown): void
-  /** The client can't be reached any more. */
+  /** The stream is over. */
   gone (outbox: Outbox): void
 }
 
@@ -41,12 +41,12 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
   queued = false
 
   readonly #host: OutboxHost
-  /** How the stream begins, up to the end of its replay; `null` from then on. */
+  /** `null` after the end of the replay. */
   #opening: Opening | null
   #beatDue = false
-  /** The newest event's id that the client was told outside of events. */
+  /** The newest id that the client was told by the greeting or a heartbeat. */
   #headTold = ''
-  /** Nothing is written before it is known what the client missed. */
+  /** Whether nothing may be written yet, because it is not known what the client missed. */
   #held = false
   #ending = false
   #farewell: Chunk | null = null
@@ -57,7 +57,7 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
     this.#opening = opening
   }
 
-  /** Puts an event in line. The hot path of a publish: no application code, and nothing that could throw. */
+  /** Puts an event in line. The hot path of a publish: it runs no application code, and throws nothing. */
   push (frame: Frame): void {
     const host = this.#host
     this.put(frame, this.ready)
@@ -71,15 +71,15 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
     }
   }
 
-  /** Puts an event in line and resolves when the socket took it (true) or it never will (false). */
+  /** Puts an event in line. Resolves to true when the socket has taken it, and to false when it never will. */
   pushAndWait (frame: Frame): Promise<boolean> {
-    // Where too much waits the event may be dropped at once, and its promise must be there by then.
+    // The promise is made first, because `push` may drop the event at once.
     const taken = this.nextTaken()
     this.push(frame)
     return taken
   }
 
-  /** Asks for a heartbeat, unless something else is written before. */
+  /** Asks for a heartbeat. Another write before it takes its place. */
   beat (): void {
     if (!this.ready || this.#beatDue || this.#ending) return
     this.#beatDue = true
@@ -89,12 +89,12 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
   // How it begins.
 
   /**
-   * The first bytes are written in the request's own turn, after what the handler does in it. Where many connect at once, the
-   * first of them have something to read while the requests of the others are dealt with.
+   * The first bytes are written in the request's own turn, after the handler's part of it. Example: 1,000 clients connect at once.
+   * The first of them can read while the requests of the others are handled.
    */
   onOpen (): void {
     if (this.#held) {
-      // It is not blocked by its socket, but must not be taken for stalled either.
+      // A held client counts as blocked. Without this time it would count as stalled at once.
       this.blockedAt = Math.floor(performance.now())
       return this.transport.flushHead()
     }
@@ -111,7 +111,7 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
     if (this.transport.open) this.onOpen()
   }
 
-  /** No event up to a position comes live any more: a replay that was to end later ends there. */
+  /** The broker skipped to a position: later events come live. So a replay that would end after the position ends at it. */
   endReplayAt (position: number): void {
     this.#opening?.endAt(position)
   }
@@ -126,9 +126,9 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
   }
 
   /**
-   * Writes what is next, at most one write's worth: a socket that nobody reads would take 4 MB before it refuses. The hot
-   * path of a write: all that waits is one buffer, shared with the clients for whom the same waits, and the system call
-   * is nine tenths of the cost.
+   * Writes what is next, at most one write of it. Without that limit, a socket that nobody reads would take 4 MB before it refuses.
+   * The hot path of a write: all that waits is one buffer, which clients with the same list share. The system call is nine tenths
+   * of the cost.
    */
   visit (now: number): void {
     if (!this.ready) return
@@ -172,7 +172,7 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
       this.#opening = null
     }
     this.#host.counters.replayed += count
-    // Only a page of a single event can be larger than one write.
+    // Only a page of one chunk can be an event that is larger than one write. It is written in pieces.
     const page = chunks.length === 1 ? [this.firstPiece(chunks[0]!)] : chunks
     if (text !== '') return [this.own(text), ...page]
     if (page.length === 0) this.transport.flushHead()
@@ -191,11 +191,11 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
 
   /**
    * Ends the stream after all that waits.
-   * @param farewell the last thing written
+   * @param farewell written last; `null` for nothing
    */
   finish (farewell: Chunk | null): void {
     this.#ending = true
-    // What is published from now on is not in line here, so no heartbeat may tell its id.
+    // Later events are not put in line here. A heartbeat with the id of such an event would make the client miss it.
     this.#beatDue = false
     this.#farewell = farewell
     if (this.ready) this.#host.scheduler.add(this)
@@ -213,12 +213,12 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
     this.#endStream(() => this.transport.abort())
   }
 
-  /** Leaves the response to somebody else's answer. */
+  /** Leaves the response to another answer. */
   leaveResponse (): void {
     this.#endStream(() => this.transport.leave())
   }
 
-  /** At shutdown: an HTTP/2 session outlives its streams, and would keep the server from closing. */
+  /** For the shutdown. An HTTP/2 session stays open after its streams, and the server can't close before it. */
   endSession (how: 'close' | 'destroy'): void {
     try {
       this.transport.session?.[how]()
@@ -234,7 +234,7 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
     this.#host.gone(this)
   }
 
-  /** Whatever Node's objects, or those that the application put in their place, throw: the client is gone. */
+  /** The client is gone, even if `end` throws. The application may have replaced a method of the response, and that may throw. */
   #endStream (end: () => void): void {
     try {
       end()

@@ -1,26 +1,27 @@
-// Takes items from a source one by one until it ends or nobody wants them any more. It must not know of clients.
+// Takes items from a source one by one, until the source ends or the items are not wanted any more. It must not know of clients.
 import { Readable } from 'node:stream'
 import { SSE_ERR_INVALID_OPTION } from '../errors.js'
 
-/** Who wants the items. */
+/** Tells how long the items are wanted. */
 export interface Wanter {
-  /** Whether it wants no more. */
+  /** Whether no more items are wanted. */
   readonly closed: boolean
-  /** Aborted when it is closed, perhaps a little later. */
+  /** It is aborted after `closed` has become true, perhaps a little later. */
   readonly signal: AbortSignal
 }
 
 /**
- * Hands on one item after the other, each when the one before was dealt with.
- * Resolves to true after the last one, to false once nobody wants them, even while the source is silent; then, and
- * when an item could not be dealt with, the source's `return()` is called.
+ * Gives each item to `deal`, after the promise for the item before was resolved.
+ * Resolves to true after the last item, and to false when the items are not wanted any more, even while the source gives none.
  * Rejects with what the source or `deal` throws.
+ * If the source has not ended by then, its `return()` is called.
  * @throws SSE_ERR_INVALID_OPTION where the source can't be iterated
  */
 export async function pump (source: unknown, wanter: Wanter, deal: (item: unknown) => Promise<unknown>): Promise<boolean> {
   const iterator = iteratorOf(source)
   const { signal } = wanter
-  // One listener for the whole run: racing each step against one long-lived promise would pile up reactions on it.
+  // There is one listener for the whole run. With `Promise.race` of each step and one long-lived promise, that promise would keep a
+  // reaction for each step.
   let stop = (): void => {}
   const onAbort = (): void => stop()
   signal.addEventListener('abort', onAbort)
@@ -44,10 +45,10 @@ export async function pump (source: unknown, wanter: Wanter, deal: (item: unknow
     return false
   } finally {
     signal.removeEventListener('abort', onAbort)
-    // Not awaited: a generator answers only when its pending step is done, which may be never.
+    // This is not awaited. A generator answers only after its pending step, and that may never end.
     if (!ended) {
       Promise.resolve(iterator.return?.()).catch(() => {})
-      // Its iterator is such a generator.
+      // The iterator of a Readable is such a generator, so `return()` alone may never destroy it.
       if (source instanceof Readable) source.destroy()
     }
   }

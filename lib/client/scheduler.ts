@@ -1,53 +1,57 @@
-// Gives every client that has something waiting its turn, without holding the event loop. It must not know what a
-// visit does.
+// Visits every client for which something waits, and lets other work have its turn in between. It must not know what a visit does.
+//
+// A round visits each client that was in line when the round began, once. A slice is the part of a round that is done in one turn
+// of the event loop. Example: 1,000 clients are in line, and a slice has time for 200 visits. The round has five slices. A client
+// that is visited in the first slice and gets in line again waits for the next round.
 
-/** How long a slice may hold the event loop, in milliseconds, and how short it may be cut. */
+/** The longest time of a slice, and the shortest to which `#visitSome` may cut it, in milliseconds. */
 const SLICE = 2
 const SHORT_SLICE = 0.1
-/** Visits between two looks at the clock, which finds the visits' time as well. */
+/** Visits between two looks at the clock. The visits between them are given the same time. */
 const LOOK = 8
 
 /** What the scheduler visits. */
 export interface Visited {
-  /** Whether it is in line: the scheduler's own mark. */
+  /** Whether it is in line. Only the scheduler sets it. */
   queued: boolean
   /**
-   * @param now by `performance.now()` a few visits ago, in whole milliseconds
+   * @param now what `performance.now()` was a few visits ago, in whole milliseconds
    */
   visit (now: number): void
 }
 
 /** What a scheduler asks of its hub. */
 export interface SchedulerHost {
-  /** Around all visits of a slice: no code of the application's runs between these two. */
+  /** Called before and after the visits of a slice. No application code runs between them. */
   begin (): void
   end (): void
   /** A visit failed; must not throw. */
   visitFailed (error: unknown): void
 }
 
-/** Who wants to know when those in line have had their turn. */
+/** Learns when the clients in line have had their turn. */
 export interface SchedulerWatcher {
   /**
    * Called at the end of each slice.
-   * @param visits how many were made, since start
+   * @param visits how many were made since start
    */
   visited (visits: number): void
 }
 
 export class Scheduler {
-  /** Number of the present round. */
+  /** The number of the present round. */
   round = 0
   readonly #host: SchedulerHost
   watcher: SchedulerWatcher | null = null
-  /** This round: each is visited once. Who comes in line meanwhile waits for the next round. */
+  /** The clients of the present round. Those before `#at` were visited. */
   #round: Visited[] = []
   #at = 0
-  /** Visits of all rounds before. */
+  /** Visits in all earlier rounds. */
   #before = 0
+  /** The clients of the next round. */
   #next: Visited[] = []
   #scheduled = false
-  /** Whether something was published since the last slice, and when that ended. */
+  /** Whether something was published since the last slice, and when that slice ended. */
   #published = false
   #endedAt = 0
   /** Called at the end of the present round, and of the next one. */
@@ -58,7 +62,7 @@ export class Scheduler {
     this.#host = host
   }
 
-  /** Visits made, since start. */
+  /** Visits made since start. */
   get visits (): number {
     return this.#before + this.#at
   }
@@ -75,7 +79,7 @@ export class Scheduler {
     this.#schedule()
   }
 
-  /** Visits one at once, out of its turn. */
+  /** Visits a client at once, out of its turn. */
   visitNow (visited: Visited): void {
     this.#host.begin()
     try {
@@ -85,12 +89,12 @@ export class Scheduler {
     }
   }
 
-  /** Something was published: the next turn may bring more. */
+  /** Called after a publish. The next turn of the event loop may bring more, so the next slice may be short. */
   published (): void {
     this.#published = true
   }
 
-  /** Resolves when all that are in line now have been visited, and the event loop had a turn. */
+  /** Resolves when all clients that are in line now were visited, and the event loop had a turn. */
   settled (): Promise<void> {
     return new Promise(resolve => {
       this.#nextWaiters.push(resolve)
@@ -104,10 +108,10 @@ export class Scheduler {
     setImmediate(this.#slice)
   }
 
-  // A slice ends after a time, not after a count: other requests are served in between, and what is published
-  // meanwhile joins the batches of those who still wait. While every turn brings something, a slice takes no longer than
-  // the turn's other work did, so that more turns come before the same writes: the busier the hub, the fewer writes per
-  // event.
+  // A slice ends after a time, and not after a number of visits. Between slices other requests are served. The clients that still
+  // wait get what these publish in the same write as what waits already. While each turn publishes, a slice takes only as long as
+  // the other work since the last slice. Example: that work took 0.5 ms. Then the slice takes 0.5 ms instead of 2, and a round has
+  // four times as many turns. So one write has the events of more turns: the busier the hub is, the fewer writes an event needs.
   readonly #slice = (): void => {
     this.#host.begin()
     try {
@@ -138,7 +142,7 @@ export class Scheduler {
     if (this.#at === round.length) this.#endRound()
   }
 
-  /** One visit that fails stops nothing. */
+  /** A visit that fails does not stop the others. */
   #visit (visited: Visited, now: number): void {
     try {
       visited.visit(Math.floor(now))

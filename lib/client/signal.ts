@@ -1,5 +1,5 @@
-// A client's `signal`: an AbortSignal (WHATWG DOM 3.2) whose listeners can't end the process. Node makes what a listener throws
-// an `uncaughtException`; here it is reported. It must not know of clients.
+// A client's `signal`: an AbortSignal (WHATWG DOM 3.2) whose listeners can't end the process. When a listener of Node's own signal
+// throws, Node emits `uncaughtException`. Here the error is reported. It must not know of clients.
 import { guarded } from '../guarded.js'
 
 type Add = AbortSignal['addEventListener']
@@ -7,10 +7,10 @@ type Remove = AbortSignal['removeEventListener']
 type Guard = (this: AbortSignal, event: Event) => void
 
 const reports = new WeakMap<AbortSignal, (error: unknown) => void>()
-/** By the listener that each of them calls, so that it can be removed. */
+/** The guard of each listener. `removeEventListener` gets the listener, and must remove its guard. */
 const guards = new WeakMap<object, Guard>()
 
-/** Nobody constructs it: a signal of Node's is given its prototype, so that `fetch()` and all others take it for one. */
+/** It is never constructed. A signal of Node gets its prototype, so that `fetch()` and others accept it as a signal. */
 class GuardedSignal extends AbortSignal {
   override addEventListener (...[type, listener, options]: Parameters<Add>): void {
     super.addEventListener(type, listener && guardOf(listener), options)
@@ -32,7 +32,7 @@ function guardOf (listener: NonNullable<Parameters<Add>[1]>): Guard {
   return guard
 }
 
-/** @param failed is told what a listener of its signal throws or rejects with */
+/** @param failed gets what a listener of its signal throws or rejects with */
 export function guardedController (failed: (error: unknown) => void): AbortController {
   const controller = new AbortController()
   Object.setPrototypeOf(controller.signal, GuardedSignal.prototype)

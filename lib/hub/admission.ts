@@ -1,5 +1,4 @@
-// Whether one more stream may be opened, and what the log is told of those that may not. It must not know of requests and
-// replies.
+// Decides whether one more stream may be opened, and logs the refused ones. It must not know of requests and replies.
 import type { FastifyBaseLogger } from 'fastify'
 import { CountLog } from '../observe/count-log.js'
 import type { Counters } from '../observe/counters.js'
@@ -11,11 +10,11 @@ import type { Registry } from './registry.js'
 type Refusal = 'aboveMaxClients' | 'aboveMaxClientsPerKey' | 'whileClosing'
 
 export class Admission {
-  /** How long one that is turned away should wait, in seconds. */
+  /** How long a refused client should wait before it tries again, in seconds. */
   readonly retryAfter: number
-  /** For its reply: Fastify would log each of them, and a flood fill the log. */
+  /** The logger of a refused reply. Fastify would log each refusal, and a flood of them would fill the log. */
   readonly silentLog: FastifyBaseLogger
-  /** Reported by whoever has a timer, and when one more is refused. */
+  /** Counts the refusals. Each refusal reports it, and so does the heartbeat. */
   readonly log: CountLog<Refusal>
   readonly #options: HubOptions
   readonly #registry: Registry
@@ -31,18 +30,17 @@ export class Admission {
     this.log = new CountLog(hubLog, 'streams were refused', ['aboveMaxClients', 'aboveMaxClientsPerKey', 'whileClosing'])
   }
 
-  /** Whether all are refused. */
   get closed (): boolean {
     return this.#closed
   }
 
-  /** From here on all are refused. */
+  /** Refuses all streams from now on. */
   close (): void {
     this.#closed = true
   }
 
   /**
-   * @param key what a client counts for towards `maxClientsPerKey`; `undefined` for nothing
+   * @param key the admission key, which `maxClientsPerKey` limits; `undefined` where the client has none
    * @throws SSE_ERR_CLOSED, SSE_ERR_TOO_MANY_CLIENTS, SSE_ERR_TOO_MANY_CLIENTS_PER_KEY
    */
   check (key: string | undefined): void {

@@ -1,5 +1,6 @@
-// What a heartbeat says: a comment or an event of the application's choice, with the newest event's id for clients that were not
-// told that one yet. It must not know when heartbeats are due.
+// Makes heartbeats: a comment, or an event with a name that the application gives. A client that was not told the newest event's
+// id gets it with the heartbeat. Example: the newest event has the id 9 and was not for the client. The heartbeat has the id 9,
+// so the client does not ask for older events when it reconnects. This file must not know when heartbeats are due.
 import { Chunk } from '../wire/chunk.js'
 import { formatComment, formatEvent } from '../wire/format.js'
 
@@ -12,13 +13,14 @@ interface Beat {
 export class Beats {
   readonly #event: string | null
   readonly #head: (otherwise: string) => string
-  /** Made once for all clients: without an id, and with the newest event's. */
+  /** The heartbeat without an id. It is made once for all clients. */
   readonly #plain: Chunk
+  /** The heartbeat with the newest event's id. It is made once for each id. */
   #withHead: Beat | null = null
 
   /**
    * @param event the name of the heartbeats' event; `null` for a comment
-   * @param head tells the newest event's id, or what it is given where that is not known
+   * @param head returns the newest event's id, or its argument where that id is not known
    */
   constructor (event: string | null, head: (otherwise: string) => string) {
     this.#event = event
@@ -26,7 +28,7 @@ export class Beats {
     this.#plain = this.#format(null)
   }
 
-  /** @param told the newest event's id that the client was told */
+  /** @param told the newest id that the client was told */
   for (told: string): Beat {
     const head = this.#head(told)
     if (told === head) return { chunk: this.#plain, head }

@@ -1,5 +1,4 @@
-// Who is here: opens clients, moves them between channels and ends them. It must not know what is sent to them, nor of requests
-// and replies.
+// Opens clients, moves them between channels and ends them. It must not know what is sent to them, nor of requests and replies.
 import type { SSEConnectOptions, SSEDisconnectReason, SSEMetadata } from '../../types/index.js'
 import { Client, type ClientHost } from '../client/client.js'
 import { randomId } from '../client/client-id.js'
@@ -33,25 +32,24 @@ export interface ConnectionsParts {
   readonly counters: Counters
   readonly slowLog: SlowLog
   readonly log: HubLog
-  /** What clients and their openings ask of the hub. */
   readonly clientHost: ClientHost
   readonly openingHost: OpeningHost
 }
 
 /** What the request of a new stream says. */
 export interface Requested {
-  /** What the client says it had last; asked for where the route gives nothing. */
+  /** The id of the last event that the client had. Called only where the route does not give one. */
   lastEventId (): string | null
-  /** Whether the client may be answered with gzip. */
+  /** Whether the client accepts gzip. */
   admitsGzip (): boolean
 }
 
-/** Reasons for which a client may still read: its stream ends after what waits for it. Otherwise it is cut. */
+/** With these reasons the client may still read, so its stream ends after what waits for it. With others it is cut. */
 const IN_ORDER: ReadonlySet<SSEDisconnectReason> = new Set(['server', 'shutdown', 'error'])
 
 export class Connections {
   readonly #parts: ConnectionsParts
-  /** Clients that take no more events, and whose last bytes have not left. */
+  /** Clients that get no new events, and whose last bytes have not left. */
   readonly #ending = new Set<Client>()
   #onEnded: (() => void) | null = null
 
@@ -60,7 +58,7 @@ export class Connections {
   }
 
   /**
-   * Makes a client, which nobody knows yet.
+   * Makes a client. It is not in the registry before `enter`.
    * @throws SSE_ERR_INVALID_OPTION, SSE_ERR_INVALID_CHANNEL, SSE_ERR_TOO_MANY_CHANNELS, SSE_ERR_INVALID_CLIENT_ID,
    *   SSE_ERR_INVALID_EVENT_NAME, SSE_ERR_UNKNOWN_EVENT
    */
@@ -104,7 +102,7 @@ export class Connections {
     return names
   }
 
-  /** From here on the client is in its channels, and counts for its key. */
+  /** Puts the client into its channels, and counts it for its admission key. */
   enter (client: Client, channels: readonly string[], key?: string): void {
     const { work, counters, registry, presence, listeners } = this.#parts
     work.begin()
@@ -121,8 +119,8 @@ export class Connections {
   }
 
   /**
-   * Answers with a head alone: nobody reads what follows a HEAD response's head, nor a connection that went while the handler
-   * was busy. The signal is aborted after the handler's turn, so that what the handler registers there is called.
+   * Answers with a head alone. Nobody reads more: the request is a HEAD, or the connection closed while the handler ran.
+   * The signal is aborted after the handler's turn, so that listeners which the handler adds in this turn are called.
    */
   dismiss (client: Client): void {
     client.closed = true
@@ -159,7 +157,10 @@ export class Connections {
     }
   }
 
-  /** Ends a client, once. One that is ending already, and whose last bytes nobody takes, is cut. */
+  /**
+   * Removes a client from the hub, once, and ends its stream. A client that is ending already can still be cut. Example: a client
+   * that was closed with `server` takes no bytes. Later it is disconnected with `stalled`, which cuts it.
+   */
   disconnect (client: Client, reason: SSEDisconnectReason): void {
     const { work, registry, presence, listeners } = this.#parts
     work.begin()
@@ -181,7 +182,7 @@ export class Connections {
     }
   }
 
-  /** The client's socket has accepted nothing for too long. */
+  /** Ends a client whose socket has accepted nothing for too long. */
   stalled (client: Client): void {
     const { counters, slowLog } = this.#parts
     counters.slowDisconnects++
@@ -189,7 +190,7 @@ export class Connections {
     this.disconnect(client, 'stalled')
   }
 
-  /** Its response is not its stream's: something else is answered. */
+  /** Ends a client whose response is answered without its stream. */
   leaveResponse (client: Client): void {
     this.#parts.work.begin()
     try {
@@ -200,7 +201,7 @@ export class Connections {
     }
   }
 
-  /** Writing to a client failed. */
+  /** Ends a client after a write to it failed. */
   failed (client: Client, error: unknown): void {
     const { work, log } = this.#parts
     work.begin()
@@ -213,7 +214,7 @@ export class Connections {
     }
   }
 
-  /** The client can't be reached any more. */
+  /** Removes a client whose stream is over. */
   gone (client: Client): void {
     this.#parts.work.begin()
     try {
@@ -225,7 +226,7 @@ export class Connections {
     }
   }
 
-  /** All clients with a stream, those included whose last bytes are on their way. */
+  /** All clients with a stream, also those that are ending. */
   * all (): Generator<Client, void> {
     yield * this.#parts.registry.clients
     yield * this.#ending
@@ -249,8 +250,8 @@ export class Connections {
   }
 
   /**
-   * Ends every stream after its last events, and waits until the bytes have left and the application has heard of it.
-   * @param timeout what is left when it resolves is cut
+   * Ends every stream after its last events. Waits until the bytes have left and the application was told.
+   * @param timeout when it resolves, the streams that are left are cut
    */
   async close (timeout: Promise<void>): Promise<void> {
     const { work, registry } = this.#parts
@@ -271,7 +272,10 @@ export class Connections {
     await Promise.race([work.idle(), timeout])
   }
 
-  /** The last words of a stream at shutdown: they spread the reconnects. */
+  /**
+   * The last bytes of a stream at shutdown. They spread the reconnects: with a `retry:` of 3000 and a spread of 2000, the clients
+   * come back after 3 to 5 seconds.
+   */
   #farewell (client: Client): Chunk | null {
     const { reconnectSpread } = this.#parts.options
     if (reconnectSpread === 0) return null

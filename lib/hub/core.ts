@@ -1,4 +1,5 @@
-// The parts of one hub: how they are put together, started and closed. Only the plugin and the public face hold it.
+// Puts the parts of one hub together, starts them and closes them. Only the plugin and the public face hold it. It must not do
+// the work of a part.
 import type { EventEmitter } from 'node:events'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Broker, SSEHub, SSEHubEvents, SSEMetadata } from '../../types/index.js'
@@ -116,7 +117,7 @@ export class HubCore {
     this.#metrics = options.metrics === null ? null : new Metrics(options.metrics, () => this.stats.readAnyhow(), fanoutTimer!)
   }
 
-  /** What a client asks of its hub, from the part that does it. */
+  /** Gives what a client asks of its hub to the part that does it. */
   #clientHost (): ClientHost {
     const { options, delivery, scheduler, counters } = this
     const beats = new Beats(options.heartbeatEvent, otherwise => delivery.head(otherwise))
@@ -170,7 +171,7 @@ export class HubCore {
     this.#heartbeat.start()
   }
 
-  /** Ends every stream after its last events, waits at most `closeTimeout` for the bytes to leave, and closes the broker. */
+  /** Ends every stream after its last events and closes the broker. All of that takes at most `closeTimeout`. */
   async close (): Promise<void> {
     if (this.admission.closed) return
     this.admission.close()

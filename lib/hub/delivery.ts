@@ -1,5 +1,5 @@
-// The broker's side of the hub: gives each event to the clients that it is for, and keeps it in history. It must not know of
-// requests, nor of how clients come and go.
+// Takes events from the broker, gives each to the clients that it is for, and keeps it in history. It must not know of requests,
+// nor of how clients are opened and ended.
 import type { Broker, BrokerEvent } from '../../types/index.js'
 import type { Client } from '../client/client.js'
 import type { Scheduler } from '../client/scheduler.js'
@@ -15,7 +15,10 @@ import type { Registry } from './registry.js'
 import { BROADCAST, idOf } from './targets.js'
 import type { Work } from './work.js'
 
-/** Bytes put in line within a round of visits after which an awaited publish waits for the round. */
+/**
+ * When more bytes than this were put in line within one round of visits, an awaited publish waits for a round. Example: with events
+ * of 1,000 bytes, a loop of awaited publishes waits at the 33rd.
+ */
 const ROUND_BYTES = 32768
 
 export interface DeliveryParts {
@@ -26,7 +29,7 @@ export interface DeliveryParts {
   readonly counters: Counters
   readonly history: History
   readonly loader: HistoryLoader
-  /** `null` where nobody asked for metrics. */
+  /** `null` without the option `metrics`. */
   readonly fanoutTimer: FanoutTimer | null
   readonly slowLog: SlowLog
   readonly log: HubLog
@@ -41,13 +44,16 @@ export class Delivery {
   readonly #endSlow: (client: Client) => void
   #position = 0
   #newestId = ''
-  /** What a publish leaves to be done after it: writes, and clients that have to be ended. */
+  /**
+   * Clients that must be written to, and clients that must be ended. Both wait until all clients have the event in line: the loop
+   * over the clients does nothing else.
+   */
   #overfull: Client[] = []
   #tooSlow: Client[] = []
-  /** What was put in line in the scheduler's present round. */
+  /** The scheduler's round in which something was last put in line, and the bytes of its events. */
   #round = 0
   #roundBytes = 0
-  /** Whether the broker failed to tell its head last time: once is enough for the log. */
+  /** Whether the broker failed to tell its head last time. Only the first of several failures is logged. */
   #headFails = false
 
   constructor (parts: DeliveryParts, endSlow: (client: Client) => void) {
@@ -55,19 +61,22 @@ export class Delivery {
     this.#endSlow = endSlow
   }
 
-  /** Position of the newest event that was delivered here. */
+  /**
+   * The position of the newest event that was delivered or skipped here. Another instance may have other positions for the same
+   * events: a position never leaves its process, only ids do.
+   */
   get position (): number {
     return this.#position
   }
 
-  /** The broker has started: events come from its head on. */
+  /** Called when the broker has started. Events come after its head. */
   start (): void {
     this.#newestId = this.head('')
   }
 
   /**
-   * The hot path of a publish: the event becomes text once, and each client gets one pointer more. Nobody is written to, so
-   * that what this turn and the next ones bring goes into the same write.
+   * The hot path of a publish: the event becomes text once, and each client gets one pointer more. It writes to no client, so
+   * that this event and those of the next turns are written together. Example: three events in one turn make one write a client.
    * @returns how many clients the event is for
    */
   deliver (event: BrokerEvent, position: number, id: string | null): number {
@@ -86,8 +95,10 @@ export class Delivery {
       const frame = new Frame(text, size, compress, place)
       for (const target of targets) {
         for (const client of registry.at(target)) {
-          // A client that is in two of the channels has it already: a mark on the client is cheaper than a set of those who do.
-          // What it had already when it came here from an instance that is ahead counts as well.
+          // The client has it already. Example: event 7 is for "a" and "b", and the client is in both. At "a" its position
+          // becomes 7, so it does not get the event again at "b". A number in each client costs less than a set of clients for
+          // each event. Or the client had event 70 on another instance: its position is 70 from the start, so it gets none of
+          // 61 to 70 here.
           if (client.position >= position || !gets(client, target, name, except)) continue
           client.position = position
           client.push(frame)
@@ -115,7 +126,10 @@ export class Delivery {
     return clients.size
   }
 
-  /** Events are lost for this instance: nothing before the position is known here, and every client is told. */
+  /**
+   * Called when the events up to a position will never be delivered here. Every client is told. Example: after event 7 the broker
+   * skips to 20, and a client had event 30 on another instance. Now it gets all after 20 live, and its replay ends at 20.
+   */
   skipTo (position: number): void {
     const { work, registry, history, loader, scheduler } = this.#parts
     work.begin()
@@ -124,7 +138,7 @@ export class Delivery {
       this.#newestId = this.head('')
       history.skipTo(position)
       loader.beginAt(position)
-      // In line, so that each client is told after all that it is given of what was before.
+      // It waits in line like an event, so that each client gets the older events first.
       const text = formatGap(null)
       const gap = new Frame(text, text.length)
       for (const client of registry.clients) {
@@ -139,17 +153,17 @@ export class Delivery {
     }
   }
 
-  /** More waits for a client than one write takes. */
+  /** Notes a client for which more waits than one write takes. */
   overfull (client: Client): void {
     this.#overfull.push(client)
   }
 
-  /** More waits for a client than may. */
+  /** Notes a client for which more waits than `maxBufferedBytes`. */
   tooSlow (client: Client): void {
     this.#tooSlow.push(client)
   }
 
-  /** Ends what pushes to clients have begun: all of them have the event in line now. */
+  /** Called after pushes, when all clients have the event in line. Writes to the overfull clients and ends the slow ones. */
   settleWrites (): void {
     const { work, counters, slowLog } = this.#parts
     this.batches.forgetMemos()
@@ -169,9 +183,9 @@ export class Delivery {
     }
   }
 
-  /** Those of an event's targets for which it is kept. What is sent to a random id ends with its connection. */
+  /** The targets for which an event is kept: none where it is for a random client id, because that client can't come back. */
   keptOf (targets: readonly string[]): readonly string[] {
-    // Only a client's id is a target of its own.
+    // An event for a client id has no other target.
     const id = idOf(targets[0]!)
     if (id === null) return targets
     const [client] = this.#parts.registry.withId(id)
@@ -179,8 +193,9 @@ export class Delivery {
   }
 
   /**
-   * A loop of awaited publishes would give sockets no turn to drain, and the scheduler none to visit.
-   * @returns `null` where little was put in line; else it resolves when all clients had their turn
+   * What an awaited publish waits for. Without it, a loop of awaited publishes would give the sockets no turn to drain, and the
+   * scheduler no turn to visit clients.
+   * @returns `null` where little was put in line; else it resolves when all clients have had their turn
    */
   turn (): Promise<void> | null {
     return this.#roundBytes <= ROUND_BYTES ? null : this.#parts.scheduler.settled()
@@ -196,8 +211,8 @@ export class Delivery {
   }
 
   /**
-   * The broker's newest id. A client is not cut because the broker fails to tell it: all idle ones would be.
-   * @param otherwise where it fails
+   * The broker's newest id. A failure is caught here, because heartbeats ask for it: else it would end every idle client.
+   * @param otherwise the result where the broker fails
    */
   head (otherwise: string): string {
     try {
@@ -212,7 +227,7 @@ export class Delivery {
   }
 }
 
-/** Whether a client that is at an event's target gets the event. */
+/** Whether a client at an event's target gets the event. */
 function gets (client: Client, target: string, name: string, except: string): boolean {
   return (target !== BROADCAST || client.broadcast) && (client.names === null || client.names.has(name)) && (except === '' || client.id !== except)
 }

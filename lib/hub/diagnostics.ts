@@ -1,5 +1,5 @@
-// Tells node:diagnostics_channel who comes and goes and that something was published, never what. It must not know of
-// requests and replies.
+// Tells node:diagnostics_channel which clients connect and disconnect, and that an event was published, but never its data. It
+// must not know of requests and replies.
 import { AsyncResource } from 'node:async_hooks'
 import { channel } from 'node:diagnostics_channel'
 import type {
@@ -33,7 +33,7 @@ export class Diagnostics {
       recipients,
       bytes: Buffer.byteLength(data)
     }
-    // In the context of whoever published: another publish may be what runs the queue.
+    // It runs in the context of this publish, because the queue may be run by another publish.
     this.#work.after(() => publish.publish(message), new AsyncResource('fastify-sse-hub.publish'))
   }
 

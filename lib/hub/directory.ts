@@ -1,10 +1,10 @@
-// Clients by a name: that of a channel, or their own id. It must not know which of the two.
+// Finds clients by a name. It must not know what the name is: a channel, a client id or an admission key.
 import type { Client } from '../client/client.js'
 
 const NOBODY: ReadonlySet<Client> = new Set()
 
 export class Directory {
-  /** A name with one client, as most have, takes no set: 150 bytes. */
+  /** Most names have one client. Without a set such a name saves 150 bytes. */
   readonly #members = new Map<string, Client | Set<Client>>()
 
   /** Names with at least one client. */

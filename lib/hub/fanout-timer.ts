@@ -1,24 +1,27 @@
-// How long events take from the broker to the last client in line for them. It must not know of clients.
+// Measures how long an event takes from the broker to the last client that is in line for it. It must not know of clients.
 import type { Scheduler, SchedulerWatcher } from '../client/scheduler.js'
 
 /** Upper bounds of the histogram's buckets, in seconds. */
 export const FANOUT_BOUNDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10] as const
 
-/** Events that come within so many milliseconds are measured together: a burst costs one entry, and no bucket tells. */
+/** Milliseconds within which events are measured together. A burst needs one entry, and no bucket is fine enough to show it. */
 const MOMENT = 0.05
 
 /** Events that came at the same time. */
 interface Moment {
   readonly at: number
   events: number
-  /** How many visits the scheduler will have made when the last client in line for them had its turn. */
+  /**
+   * How many visits the scheduler has made, since start, when the last client in line has had its turn. Example: it has made 1,000
+   * visits and 50 clients are in line. Then it is 1,050.
+   */
   due: number
 }
 
 export class FanoutTimer implements SchedulerWatcher {
-  /** Events by the first bound that they don't exceed; the last is for those beyond all. */
+  /** Numbers of events, by the first bound that is not less than their time. The last one is for times above all bounds. */
   readonly counts: number[] = new Array<number>(FANOUT_BOUNDS.length + 1).fill(0)
-  /** Seconds of all events together. */
+  /** The sum of all times, in seconds. */
   sum = 0
   readonly #scheduler: Scheduler
   /** Oldest first. */
@@ -29,10 +32,10 @@ export class FanoutTimer implements SchedulerWatcher {
     scheduler.watcher = this
   }
 
-  /** Takes note of an event that was put in line for clients just now. */
+  /** Begins to measure an event that was just put in line for clients. */
   delivered (): void {
     const { visits, waiting } = this.#scheduler
-    // Whoever it is for can't be written to now: how long that takes is the clients' matter, and not the hub's.
+    // No client of the event can be written to now. How long that takes depends on the clients and not on the hub.
     if (waiting === 0) return
     const now = performance.now()
     const last = this.#moments.at(-1)

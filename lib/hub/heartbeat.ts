@@ -1,25 +1,26 @@
-// One timer per hub that looks after its clients: who was not written to for long gets a heartbeat, whose socket takes
-// nothing or is gone leaves. It must not know how a heartbeat is written.
+// Looks at all clients of a hub with one timer. A client that was not written to for long gets a heartbeat. A client whose socket
+// takes nothing, or is gone, is disconnected. It must not know how a heartbeat is written.
 import type { Client } from '../client/client.js'
 import type { Work } from './work.js'
 
-/** Clients looked at before other work gets a turn. */
+/** Clients that it looks at before other work gets a turn. */
 const SLICE = 512
+/** Limits of the time between two walks through all clients, in milliseconds. */
 const MIN_PERIOD = 10
 const MAX_PERIOD = 1000
 
 export interface HeartbeatHost {
-  /** No code of the application's runs within a slice. */
+  /** Keeps the application's code out of a slice. */
   readonly work: Work
-  /** The clients to look after, those included whose last bytes are on their way. */
+  /** The clients to look at, also those that are ending. */
   watched (): Iterable<Client>
-  /** Its socket has accepted nothing for too long. */
+  /** The client's socket has accepted nothing for too long. */
   stalled (client: Client): void
-  /** Its connection is gone, and nothing had said so. */
+  /** The client's connection is gone, and no event has told so. */
   vanished (client: Client): void
-  /** Looking at a client failed. */
+  /** The look at a client failed. */
   failed (client: Client, error: unknown): void
-  /** Called once a period. */
+  /** Called at the start of each period. */
   tick (): void
 }
 
@@ -33,7 +34,7 @@ export class Heartbeat {
 
   /**
    * @param interval milliseconds without a write after which a client gets a heartbeat; 0 for none
-   * @param stallTimeout milliseconds without an accepted byte after which it is stalled; 0 for never
+   * @param stallTimeout milliseconds without an accepted byte after which a client is stalled; 0 for never
    */
   constructor (host: HeartbeatHost, interval: number, stallTimeout: number) {
     this.#host = host
@@ -41,7 +42,10 @@ export class Heartbeat {
     this.#stallTimeout = stallTimeout === 0 ? Infinity : stallTimeout
   }
 
-  /** Neither the timer nor a walk keeps the process alive. */
+  /**
+   * A walk begins four times within the shorter limit, so that it finds a client at most a quarter too late. Example: when a
+   * heartbeat is due after 2,000 ms, a walk begins each 500 ms. Neither the timer nor a walk keeps the process alive.
+   */
   start (): void {
     const period = Math.min(this.#interval, this.#stallTimeout) / 4
     this.#timer = setInterval(this.#begin, Math.max(MIN_PERIOD, Math.min(MAX_PERIOD, period))).unref()

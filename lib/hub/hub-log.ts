@@ -1,6 +1,6 @@
-// The application's logger as the hub uses it. A logger is the application's code (its streams, serializers and mixins may
-// publish or throw), so lines are written when the hub's work is done, and what a logger throws is dropped: nobody is left to
-// be told.
+// The application's logger, as the hub uses it. A logger is the application's code: its streams, serializers and mixins may publish
+// or throw. So lines are written when the hub's work is done. What a logger throws is dropped, because there is no other place to
+// report it. This file must not know what is logged.
 import type { FastifyBaseLogger } from 'fastify'
 import type { BrokerLog } from '../../types/index.js'
 import { guarded } from '../guarded.js'

@@ -1,5 +1,5 @@
-// The public face of a hub, `fastify.sse`: what an application may call, and nothing else. The work is done by the parts of
-// its core, which an application can't reach.
+// The public face of a hub, `fastify.sse`: it has what an application may call. The parts of the core do the work, and an
+// application can't reach them. This file must not do more than hand a call on.
 import { EventEmitter } from 'node:events'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Broker, SSEClient, SSEHub, SSEHubEvents, SSEPresence, SSEPublishOptions, SSEState, SSEStats } from '../../types/index.js'
@@ -10,7 +10,7 @@ import { HubCore } from './core.js'
 import type { Published } from './publisher.js'
 import { BROADCAST, clientTarget } from './targets.js'
 
-/** The core of a hub, for the plugin alone. */
+/** The core of a hub. Only the plugin may call it. */
 export let coreOf: (hub: SSEHub) => HubCore
 
 export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub {

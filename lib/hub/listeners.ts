@@ -1,10 +1,11 @@
-// What the application hears of its clients: the hub's events, the clients' signals and node:diagnostics_channel, in order, from
-// the queue that runs when the hub's own work is done. It must not know of requests and replies.
+// Tells the application what happens to its clients: by the hub's events, the clients' signals and node:diagnostics_channel. All of
+// it runs in order, from the queue that runs when the hub's own work is done. It must not know of requests and replies.
 //
-// A client is told of only as long as it holds: `connect` where it is still there in its turn, `join` where it is still in the
-// channel. What nobody heard of is not said to end either, so that whoever counts or lists by these events is right.
-// Example: a `connect` listener closes the client, which is in "a" and "b". Then `join` is told for neither, and `leave` for
-// neither; `disconnect` is told, since `connect` was.
+// `connect` and `disconnect` are a pair, and so are `join` and `leave` of one channel. The first of a pair is told only when it is
+// still true in its turn. If it was not told, the second is not told either. So an application that adds 1 at `join` and takes 1
+// away at `leave` always has the right count.
+// Example: a client is in "a" and "b", and a `connect` listener closes it. `connect` was told, so `disconnect` is told too. When
+// the two `join` have their turns, the client is closed already. So no `join` is told, and no `leave`.
 import type { EventEmitter } from 'node:events'
 import type { SSEDisconnectReason, SSEHubEvents, SSEPresence } from '../../types/index.js'
 import type { Client } from '../client/client.js'
@@ -20,7 +21,7 @@ export class Listeners {
   readonly #diagnostics: Diagnostics
   readonly #presence: Presence
   readonly #log: HubLog
-  /** Clients and channels of clients whose beginning was not told, until their end has its turn. */
+  /** Clients whose `connect` was not told, and channels whose `join` was not told. The turn of the second event removes them. */
   readonly #unheard = new Set<Client>()
   readonly #unheardIn = new Map<Client, Set<string>>()
 
@@ -32,7 +33,7 @@ export class Listeners {
     this.#log = log
   }
 
-  /** A client of this instance is there, in its channels. */
+  /** Called when a client of this instance was put into its channels. */
   came (client: Client, channels: readonly string[]): void {
     this.#log.debug({ clientId: client.id, channels }, 'client connected')
     this.#work.after(() => {
@@ -46,7 +47,7 @@ export class Listeners {
     }, client.context)
   }
 
-  /** A client of this instance is gone. */
+  /** Called when a client of this instance was removed. */
   went (client: Client, reason: SSEDisconnectReason): void {
     this.#log.debug({ clientId: client.id, reason }, 'client disconnected')
     this.abort(client)
@@ -67,7 +68,7 @@ export class Listeners {
     this.#work.after(() => this.#leave(client, channel), client.context)
   }
 
-  /** A client of another instance joined or left. */
+  /** Called when a client of another instance joined or left. */
   movedElsewhere (change: 'join' | 'leave', who: SSEPresence, channel: string): void {
     this.#work.after(() => this.#emit(change, who, channel))
   }

@@ -1,11 +1,11 @@
-// A hub's metrics in a registry of prom-client's. What a registry asks of a metric is little, so nothing of prom-client is
-// imported. It must not know how the figures come about: they are read when the registry is.
+// A hub's metrics in a registry of prom-client. A registry needs little of a metric, so nothing of prom-client is imported. It must
+// not know how the figures are counted: it reads them when the registry is read.
 import type { SSEMetricsOptions, SSEMetricsRegister, SSEStats } from '../../types/index.js'
 import { SSE_ERR_INVALID_OPTION } from '../errors.js'
 import { FANOUT_BOUNDS, type FanoutTimer } from './fanout-timer.js'
 
 type Labels = Readonly<Record<string, string>>
-/** How prom-client makes one figure of those of a cluster's workers. */
+/** How prom-client makes one figure from those of all workers in a cluster. */
 type Aggregator = 'sum' | 'min' | 'max'
 
 interface Description {
@@ -16,22 +16,22 @@ interface Description {
 }
 
 interface Figure extends Description {
-  /** `null` where there is none. */
+  /** Gives `null` where there is no figure. */
   readonly read: (stats: SSEStats) => number | null
 }
 
-/** A sample as prom-client has them. */
+/** A sample in the form of prom-client. */
 interface Sample {
   readonly labels: Readonly<Record<string, string | number>>
   readonly value: number
-  /** Where it is not the metric's own. */
+  /** Only where the name is not the metric's own. */
   readonly metricName?: string
 }
 
 /** What one hub gives to a metric. */
 interface Series {
   samples (): Sample[]
-  /** Begins at 0 again, where it counts. */
+  /** Sets a counter to 0. A gauge stays as it is. */
   reset (): void
 }
 
@@ -68,14 +68,14 @@ const FANOUT: Description = {
   aggregator: 'sum'
 }
 
-/** One name in a registry, for all hubs that share it. */
+/** One name in a registry. All hubs that use the registry share it. */
 class Metric implements Description {
-  // A registry for OpenMetrics takes the `_total` off a counter's.
+  // It is not readonly: a registry for OpenMetrics removes `_total` from the name of a counter.
   name: string
   readonly type: Description['type']
   readonly help: string
   readonly aggregator: Aggregator
-  /** By the hubs' labels. */
+  /** The series of each hub, by its labels. */
   readonly series = new Map<string, Series>()
 
   constructor (name: string, { type, help, aggregator }: Description) {
@@ -99,14 +99,14 @@ class Metric implements Description {
 export class Metrics {
   readonly #register: SSEMetricsRegister
   readonly #labels: Labels
-  /** The labels as one text: two hubs can't have the same. */
+  /** The labels as one text. Two hubs in one registry can't have the same. */
   readonly #key: string
   readonly #stats: () => SSEStats
-  /** By their names in the registry. */
+  /** The metrics by their names in the registry. */
   readonly #metrics: ReadonlyMap<string, Metric>
   #snapshot: SSEStats | null = null
 
-  /** @throws SSE_ERR_INVALID_OPTION, with nothing registered, where a name is taken */
+  /** @throws SSE_ERR_INVALID_OPTION where a name is taken; then nothing was registered */
   constructor ({ register, prefix, labels }: Required<SSEMetricsOptions>, stats: () => SSEStats, fanout: FanoutTimer) {
     this.#register = register
     this.#labels = labels
@@ -122,16 +122,16 @@ export class Metrics {
     }
   }
 
-  /** Takes them out of the registry. */
+  /** Removes them from the registry. */
   remove (): void {
     for (const [name, metric] of this.#metrics) {
       metric.series.delete(this.#key)
-      // The application may have cleared the registry, and another hub have come.
+      // The name may be of another hub by now, where the application has cleared the registry.
       if (metric.series.size === 0 && this.#register.getSingleMetric(name) === metric) this.#register.removeSingleMetric(name)
     }
   }
 
-  /** The metric of a name: another hub's, or a new one. */
+  /** The metric of a name: that of another hub where there is one, else a new one. */
   #metric (name: string, description: Description): Metric {
     const known = this.#register.getSingleMetric(name)
     if (known === undefined) return new Metric(name, description)
@@ -171,7 +171,7 @@ export class Metrics {
     }
   }
 
-  /** Read once for all metrics of a scrape, which a registry asks for in one turn: it visits every client. */
+  /** Reads once for all metrics of a scrape, because each read visits every client. A registry asks for all metrics in one turn. */
   #read (): SSEStats {
     if (this.#snapshot === null) {
       this.#snapshot = this.#stats()

@@ -1,5 +1,5 @@
-// Who is in a channel, over all instances, and what the other instances are told of this one's clients. It must not know how
-// they are told: that is the broker's.
+// Lists the clients in a channel over all instances, and tells the other instances of this one's clients. It must not know how the
+// broker tells them.
 import type { Broker, SSEPresence } from '../../types/index.js'
 import type { Client } from '../client/client.js'
 import { randomId } from '../client/client-id.js'
@@ -10,9 +10,9 @@ export class Presence {
   readonly #broker: Broker
   readonly #registry: Registry
   readonly #log: HubLog
-  /** This instance's name, where the broker has none for it. */
+  /** This instance's name, where the broker gives none. */
   readonly #instance = randomId()
-  /** What the clients are called towards the other instances. */
+  /** The presence key of each client: its name among the clients of this instance, e.g. `"17"`. Client ids can be shared. */
   readonly #keys = new Map<Client, string>()
   #keyCount = 0
 
@@ -40,7 +40,7 @@ export class Presence {
     this.#tellOthers(() => this.#broker.presence!.delete(key))
   }
 
-  /** What is told of a client of this instance. */
+  /** The public form of a client of this instance. */
   of ({ id, metadata }: Client): SSEPresence {
     return { clientId: id, metadata, instance: this.#broker.presence?.instance ?? this.#instance }
   }
@@ -51,7 +51,7 @@ export class Presence {
     return Array.from(this.#registry.inChannel(channel), client => this.of(client))
   }
 
-  /** A broker that fails here must not leave a client half connected. */
+  /** Logs what the broker throws. Else a client would be half connected: in its channels, but with `connect` never told. */
   #tellOthers (tell: () => void): void {
     try {
       tell()

@@ -1,4 +1,4 @@
-// The way of an event from the application to the broker: checked, serialised once, accepted or refused. It must not
+// Takes an event from the application to the broker: checks it, serialises it once, and has it accepted or refused. It must not
 // know of clients.
 import type { Broker, BrokerEvent, SSEPublished, SSEPublishOptions } from '../../types/index.js'
 import { unavailable } from '../broker-failure.js'
@@ -12,7 +12,7 @@ import type { HubLog } from './hub-log.js'
 import { idOf } from './targets.js'
 import type { Work } from './work.js'
 
-/** The public interface types it by the options; in here, one type stands for all. */
+/** The public interface has a type for each kind of options. This is one type for all of them. */
 export type Published = Promise<SSEPublished<any>>
 
 export class Publisher {
@@ -35,15 +35,12 @@ export class Publisher {
     this.#log = log
   }
 
-  /** From here on publishing is refused. */
+  /** Refuses every publish from now on. */
   close (): void {
     this.#closed = true
   }
 
-  /**
-   * Publishes one event.
-   * @param targets checks and gives where it goes
-   */
+  /** @param targets checks the targets and returns them */
   publish (targets: () => string[], name: string, data: unknown, options: SSEPublishOptions | undefined): Published {
     try {
       if (this.#closed) throw new SSE_ERR_CLOSED()
@@ -52,7 +49,7 @@ export class Publisher {
       const transient = checked.transient === true
       const raw = checked.raw === true
       const remove = checked.remove === true
-      // What is to be forgotten need not be said once more.
+      // An event that removes a state needs no data.
       const text = remove && data === null ? this.#formatNothing(name) : this.format(name, data, raw)
       const key = checked.key ?? this.#data.eventKey(name, data)
       if (remove && key === '') throw new SSE_ERR_INVALID_OPTION('Option "remove" of a publish is invalid: there must be a key')
@@ -66,7 +63,8 @@ export class Publisher {
         remove,
         raw,
         transient,
-        // What is for one client is not put into one block with what others may have chosen.
+        // An event for one client is compressed alone. Together with data that others may choose, its length would tell about its
+        // content.
         compress: checked.compress ?? idOf(to[0]!) === null,
         kept: transient ? [] : this.#delivery.keptOf(to)
       }
@@ -77,7 +75,7 @@ export class Publisher {
   }
 
   #accepted (event: BrokerEvent, idempotencyKey: string): Published {
-    // A broker of this process delivers within the call. What the application hears of that waits until the call is over.
+    // A broker of this process delivers inside the call. What the application is told of that waits until `end`.
     this.#work.begin()
     try {
       const receipt = this.#broker.publish(event, idempotencyKey)
@@ -114,7 +112,8 @@ export class Publisher {
     checkEventName(name)
     const text = this.#data.format(name, data, raw)
     const maxEventBytes = this.#maxEventBytes
-    // UTF-8 takes at most three bytes a UTF-16 unit.
+    // UTF-8 takes at most three bytes for each UTF-16 unit. So a short text need not be measured: with a limit of 65,536 bytes,
+    // one of up to 21,845 units.
     if (text.length * 3 > maxEventBytes) {
       const size = Buffer.byteLength(text)
       if (size > maxEventBytes) throw new SSE_ERR_EVENT_TOO_LARGE(name, size, maxEventBytes)
@@ -123,7 +122,7 @@ export class Publisher {
   }
 }
 
-/** A promise that can't crash the process where nobody awaits it. */
+/** The same promise. Its rejection does not end the process when nobody awaits it. */
 function handled<Value> (promise: Promise<Value>): Promise<Value> {
   promise.catch(() => {})
   return promise

@@ -1,4 +1,4 @@
-// Who is where: the clients, by id and by channel. It must not know what is sent to them.
+// Holds the clients, and finds them by id, by channel and by admission key. It must not know what is sent to them.
 import type { Client } from '../client/client.js'
 import { Directory } from './directory.js'
 import { BROADCAST, idOf } from './targets.js'
@@ -8,7 +8,7 @@ export class Registry {
   readonly #channels = new Directory()
   /** Several clients may share an id. */
   readonly #ids = new Directory()
-  /** By what they count for towards `maxClientsPerKey`. */
+  /** The clients by admission key. */
   readonly #keys = new Directory()
 
   /** Channels with at least one client. */
@@ -47,7 +47,7 @@ export class Registry {
     return this.#channels.count(channel)
   }
 
-  /** How many clients count for a key. */
+  /** How many clients count for an admission key. */
   countOf (key: string): number {
     return this.#keys.count(key)
   }
@@ -56,7 +56,7 @@ export class Registry {
     return this.#ids.of(id)
   }
 
-  /** The clients that a target may stand for; of those of `BROADCAST`, the ones that take broadcasts. */
+  /** The clients at a target. `BROADCAST` gives all clients, also those that take no broadcasts. */
   at (target: string): Iterable<Client> {
     if (target === BROADCAST) return this.clients
     const id = idOf(target)

@@ -1,4 +1,4 @@
-// How the hub is: what `stats()` and the metrics tell. It must not know to whom.
+// Collects the figures that `stats()` and the metrics tell. It must not know who reads them.
 import type { Broker, SSEStats } from '../../types/index.js'
 import type { History } from '../history/history.js'
 import type { Counters } from '../observe/counters.js'
@@ -28,7 +28,7 @@ export class Stats {
     return { ...this.#own(), broker: this.#broker.stats?.() ?? null }
   }
 
-  /** For metrics: a broker that fails to tell how it is must not keep the rest from being told. */
+  /** For metrics: when the broker fails to give its figures, the other figures are still told. */
   readAnyhow (): SSEStats {
     try {
       return this.read()

@@ -1,17 +1,17 @@
 // Keeps the application's code out of the hub's work. It must not know what the application is told.
 //
-// A piece of work is a delivery, an opening, a closing, a slice of visits. What the application hears of it waits in one
+// A piece of work is a delivery, an opening, a closing or a slice of visits. What the application is told of it waits in one
 // queue, which runs when the outermost piece of work is done. Example: one publish finds 1,000 clients too slow. First all of
-// them are removed; then 1,000 tasks run in a loop. What their listeners publish is delivered at once, since no work is under
-// way, and the tasks that arise from it are appended to the same queue. So the stack does not grow.
+// them are removed. Then 1,000 tasks run in a loop. What their listeners publish is delivered at once, because no work is under
+// way. The tasks that it causes are appended to the same queue, so the stack does not grow.
 import { AsyncResource } from 'node:async_hooks'
 import { guarded } from '../guarded.js'
 
-/** How long tasks may hold the event loop, in milliseconds. Listeners that cause each other for ever still let others in. */
+/** How long tasks may hold the event loop, in milliseconds. Listeners that cause each other for ever do not stop other work. */
 const SLICE = 10
 /** Tasks between two looks at the clock. */
 const LOOK = 16
-/** Tasks that are done before the queue is made shorter. */
+/** How many tasks at the front must be done before they are removed from the queue. A removal for each would be slow. */
 const SPENT = 1024
 
 interface Task {
@@ -24,20 +24,20 @@ export class Work {
   readonly #context = new AsyncResource('fastify-sse-hub')
   readonly #failed: (error: unknown) => void
   #depth = 0
-  /** From `#next` on they wait. */
+  /** Those from `#next` on wait. Those before it are done. */
   #tasks: Array<Task | undefined> = []
   #next = 0
   #running = false
-  /** The next turn of the event loop goes on with the tasks. */
+  /** Whether the next turn of the event loop goes on with the tasks. */
   #continues = false
   #idle: Array<() => void> = []
 
-  /** @param failed is told what a task throws or rejects with; must not throw */
+  /** @param failed gets what a task throws or rejects with; must not throw */
   constructor (failed: (error: unknown) => void) {
     this.#failed = failed
   }
 
-  /** From here to `end`, which stands in a `finally`, no task runs. Pieces of work may be inside each other. */
+  /** No task runs between this and `end`, which must be in a `finally`. Pieces of work may be inside each other. */
   begin (): void {
     this.#depth++
   }
