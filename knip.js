@@ -1,40 +1,40 @@
-// Where programs begin, for the search of what nothing uses: files, exports, dependencies.
+// The entry points from which knip finds what is used. It reports all other files, exports and dependencies.
 export default {
   workspaces: {
     '.': {
       entry: [
-        // The package's exports, which lead to dist.
+        // The package's exports. In package.json they point to dist.
         'lib/index.ts',
         'lib/browser/connect.ts',
         'lib/brokers/redis/index.ts',
         'test/**/*.test.ts',
         'types/test/**/*.tst.ts',
         'test/soak/run.ts',
-        // Programs that tests and the soak start in processes of their own.
+        // Programs that tests and the soak start in their own processes.
         'test/support/processes/*.{ts,js}',
         'test/soak/processes/*.ts',
-        // Run in an empty folder, by test/consumers/run.
+        // test/consumers/run runs these in an empty folder.
         'test/consumers/consumer.*',
-        // Programs for people, pages that examples/pages.ts has bundled, and code for users of other packages.
+        // Programs for users, pages that examples/pages.ts bundles, and code for users of other packages.
         'examples/cluster/{start,instance}.ts',
         'examples/*/page.{ts,tsx}',
         'examples/migration/*.md'
       ],
       project: ['**/*.{js,mjs,cjs,ts,mts,cts,tsx,vue}', 'examples/migration/*.md'],
       ignoreDependencies: [
-        // Run by test/consumers/run, a shell script.
+        // test/consumers/run, a shell script, runs these.
         'publint',
         '@arethetypeswrong/cli',
-        // In text that test/browser/clients-browser.test.ts has bundled.
+        // It is in text that test/browser/clients-browser.test.ts bundles.
         '@microsoft/fetch-event-source'
       ],
-      // Programs of the system: test/support/install-programs.sh installs what a Linux lacks.
+      // Programs of the system. test/support/install-programs.sh installs those that a Linux machine does not have.
       ignoreBinaries: ['openssl', 'prlimit', 'prometheus', 'promtool', 'redis-server', 'unshare']
     },
     'test/bench': {
       entry: ['run.ts', 'processes/*.ts'],
       project: ['**/*.{ts,md}', '!README.md'],
-      // A program of the system, left out where it is not there.
+      // A program of the system. The benchmarks run without it, too.
       ignoreBinaries: ['taskset']
     }
   },

@@ -1,4 +1,4 @@
-// Serves the examples' pages: HTML and CSS as they are, scripts bundled once, when the server starts.
+// Serves the pages of the examples. HTML and CSS are served as they are. Scripts are bundled once, when the server starts.
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
@@ -38,7 +38,7 @@ export default async function pages (app: FastifyInstance): Promise<void> {
   serve('/icon.svg', 'icon.svg', 'image/svg+xml')
   for (const name of examples) serve(`/${name}`, `${name}/page.html`, 'text/html')
 
-  // Read anew each time: an edited page needs a reload only.
+  // The file is read at each request, so that an edited page needs only a reload.
   function serve (url: string, file: string, type: string): void {
     app.get(url, async (_request, reply) => reply.type(`${type}; charset=utf-8`).send(await readFile(folder + file)))
   }

@@ -1,5 +1,5 @@
-// All examples in one server: `npm start`. PORT (default 3000) is where it listens; TLS_KEY and TLS_CERT, files in PEM,
-// make it speak HTTP/2.
+// All examples in one server: `npm start`. PORT (default 3000) is the port. With TLS_KEY and TLS_CERT, which are paths of PEM
+// files, the server speaks HTTP/2.
 import { readFile } from 'node:fs/promises'
 import helmet from '@fastify/helmet'
 import Fastify from 'fastify'
@@ -10,7 +10,7 @@ import pages from './pages.js'
 import * as progress from './progress/server.js'
 import * as tokens from './tokens/server.js'
 
-// A program declares its events once, for the compiler. Each example registers a hub of its own and tells it its part.
+// A program declares its events once, for the compiler. Each example registers its own hub with its own events.
 declare module 'fastify-sse-hub' {
   interface SSERegister {
     events: typeof notifications.events & typeof chat.events & typeof dashboard.events & typeof progress.events & typeof tokens.events
@@ -26,12 +26,12 @@ const tls = TLS_KEY === undefined || TLS_CERT === undefined
 
 const app = Fastify({
   logger: { level: LOG_LEVEL },
-  // Browsers open connections ahead of time; without this, `close()` waits until they time out.
+  // Browsers open connections ahead of time. Without this option, `close()` waits until they time out.
   forceCloseConnections: true,
   ...tls as object
 })
 
-// Nothing is loaded from elsewhere, and no script or style stands in a page itself. EventSource counts as `connect-src`.
+// Nothing is loaded from other sites, and the pages have no inline scripts or styles. EventSource counts as `connect-src`.
 await app.register(helmet, {
   contentSecurityPolicy: {
     useDefaults: false,
@@ -50,7 +50,7 @@ await app.register(helmet, {
 })
 
 await app.register(pages)
-// Contexts beside one another: what one of them publishes, no client of another one gets.
+// These contexts are siblings, and each has its own hub: clients get the events of their own example only.
 await app.register(notifications.default, { prefix: '/notifications' })
 await app.register(chat.default, { prefix: '/chat' })
 await app.register(dashboard.default, { prefix: '/dashboard' })

@@ -1,4 +1,4 @@
-// Enters a room, shows what is said there, and cuts its own stream on demand.
+// Enters a room, shows its messages, and cuts its own stream when the user asks for it.
 import type { Static } from '@sinclair/typebox'
 import { connect, type Stream } from 'fastify-sse-hub/client'
 import { element, make } from '../element.js'
@@ -19,11 +19,11 @@ let path = ''
 let me = ''
 let clientId = ''
 /**
- * By id, since a message of one's own comes twice: it is left out of the stream that was open when it was sent, and not
- * of the next one, which catches up.
+ * The ids of messages that are shown. The user's own messages come twice: from the answer to the POST, and from the next
+ * stream. `except` leaves them out of the stream that was open when they were sent, but not of the history.
  */
 const shown = new Set<string>()
-/** While a stream that opened again catches up: how many messages came that were missed. */
+/** How many missed messages have come since the stream opened again. It is not set at other times. */
 let missed: number | undefined
 
 enter.addEventListener('submit', event => {
@@ -44,7 +44,7 @@ enter.addEventListener('submit', event => {
         missed = 0
         return
       }
-      // A first visit, or something is missing: what the server has kept comes next. Nobody wants all of it read aloud.
+      // It is a first visit, or messages are lost. The server sends what it has kept. A screen reader should not read all that.
       if (shown.size > 0) recovery.textContent = 'Something is lost. This is what the server has kept.'
       messages.ariaLive = 'off'
       messages.replaceChildren()
@@ -55,7 +55,7 @@ enter.addEventListener('submit', event => {
         if (show(message) && missed !== undefined) missed++
       },
       presence ({ user, action, users: online }) {
-        // The first one is one's own arrival, which comes behind all that was kept.
+        // The first one tells of this page's own arrival. It comes after all kept messages.
         if (missed !== undefined) recovery.textContent = `Back, and nothing was lost. Missed and delivered: ${missed}.`
         missed = undefined
         messages.ariaLive = 'polite'
@@ -70,7 +70,7 @@ enter.addEventListener('submit', event => {
   })
 })
 
-/** Returns false if it is there already. */
+/** Returns `false` if the message is already shown. */
 function show ({ id, user, text, time }: Static<typeof events.message>): boolean {
   if (shown.has(id)) return false
   shown.add(id)
@@ -97,7 +97,7 @@ say.addEventListener('submit', async event => {
   problem.textContent = response?.ok ? '' : response?.status === 409 ? 'Your stream is not open' : 'It was not sent'
   if (!response?.ok) return
   show(await response.json() as Static<typeof events.message>)
-  // Who types fast has begun the next one.
+  // A fast user may have started to type the next message.
   if (text.value === said) text.value = ''
 })
 

@@ -1,4 +1,4 @@
-// A chat: rooms, who is in them, and what was said before.
+// A chat: rooms, the users in them, and the messages that were sent before.
 import { randomUUID } from 'node:crypto'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
@@ -17,16 +17,16 @@ export const events = {
 
 const Room = Type.Object({ room: Type.String({ minLength: 1, maxLength: 40 }) })
 
-/** A broker makes several instances of it one chat: `examples/cluster/`. */
+/** With a broker, several instances are one chat: see `examples/cluster/`. */
 const chat: FastifyPluginAsyncTypebox<{ broker?: Broker }> = async (app, { broker }) => {
   await app.register(sse, { events, historySize: 500, heartbeatInterval: 30_000, ...broker === undefined ? {} : { broker } })
 
-  // On all instances, where there are several. A user with two tabs is there once, until both are gone.
+  // It has the users of all instances. A user with two tabs is listed once, until both tabs are closed.
   const usersIn = async (room: string): Promise<string[]> =>
     [...new Set((await app.sse.presence(room)).map(({ metadata }) => metadata.user))].sort()
 
-  // Every instance hears who comes and leaves, and tells its own clients, who comes included: so a page that opens has the
-  // list at once. It is not kept: what counts is who is there now.
+  // Every instance hears of each join and leave, and tells its own clients. The client that joins is told as well, so a page
+  // that opens gets the list at once. The list is not kept: only the users who are there now count.
   async function announce (action: 'join' | 'leave', { metadata: { user } }: SSEPresence, room: string): Promise<void> {
     const users = await usersIn(room)
     if (action === 'leave' && users.includes(user)) return
@@ -43,8 +43,8 @@ const chat: FastifyPluginAsyncTypebox<{ broker?: Broker }> = async (app, { broke
     return { users: await usersIn(request.params.room) }
   })
 
-  // The client id is random, and only the page that opened the stream was told it: it says who speaks. The page shows
-  // what it sends by itself, so its own stream is left out.
+  // The client id is random, and only the page that opened the stream knows it, so it says who the sender is. The page shows
+  // its own message without the stream, so `except` leaves that stream out.
   app.post('/rooms/:room/messages', {
     schema: { params: Room, body: Type.Object({ clientId: Type.String(), text: Type.String({ minLength: 1, maxLength: 2000 }) }) }
   }, async (request, reply) => {

@@ -1,7 +1,7 @@
-// One instance of the chat. It shares its hub with all others at the same Redis.
+// One instance of the chat. It shares its hub with all other instances on the same Redis.
 import Fastify from 'fastify'
 import { redisBroker } from 'fastify-sse-hub/redis'
-// Its events are declared for the compiler in `../server.ts`.
+// `../server.ts` declares its events for the compiler.
 import chat from '../chat/server.js'
 import pages from '../pages.js'
 

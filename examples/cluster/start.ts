@@ -1,5 +1,5 @@
-// Three instances of the chat behind a small round-robin proxy: `npm run example:cluster`. It uses the Redis at REDIS_URL,
-// or starts one. Kill any of the instances: the chat goes on, and another one takes its place.
+// Three instances of the chat, with a small round-robin proxy in front of them: `npm run example:cluster`. It uses the Redis
+// at REDIS_URL, or starts one. If you kill an instance, the chat goes on and a new instance starts.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const INSTANCES = 3
-/** Before an instance that ended is started again, in milliseconds. */
+/** Milliseconds from the end of an instance until it is started again. */
 const RESTART_AFTER = 3000
 
 let ending = false
@@ -22,7 +22,7 @@ function run (command: string, args: readonly string[], env: Record<string, stri
   return child
 }
 
-/** Resolves with what matches in a child's output. */
+/** Resolves with the first match in a child's output. */
 async function printed (child: ChildProcess, pattern: RegExp): Promise<string> {
   let output = ''
   child.stdout!.setEncoding('utf8')
@@ -60,7 +60,7 @@ const REDIS_URL = process.env.REDIS_URL || await startRedis()
 
 // The instances.
 
-/** Ports of those that listen. */
+/** Ports of the instances that listen. */
 const ports: number[] = []
 
 async function startInstance (): Promise<void> {
@@ -70,7 +70,7 @@ async function startInstance (): Promise<void> {
     if (port !== 0) ports.splice(ports.indexOf(port), 1)
     if (ending) return
     console.log(`instance ${child.pid} is gone`)
-    // What a process manager does.
+    // A process manager does this in production.
     setTimeout(() => startInstance().catch(console.error), RESTART_AFTER)
   })
   port = Number(new URL(await printed(child, /http:\S+/)).port)
@@ -80,7 +80,7 @@ async function startInstance (): Promise<void> {
 
 await Promise.all(Array.from({ length: INSTANCES }, startInstance))
 
-// The proxy: each connection goes to the next instance. A stream's messages may well go to another one than the stream.
+// The proxy: each connection goes to the next instance. A page's POST may reach another instance than its stream.
 
 let next = 0
 const proxy = createServer(socket => {

@@ -1,4 +1,4 @@
-// Draws what the server measures.
+// Draws charts of what the server measures.
 import type { Static } from '@sinclair/typebox'
 import Plot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
@@ -11,7 +11,7 @@ type Metrics = Static<typeof events.metrics>
 const state = element('state', HTMLSpanElement)
 const answer = element('answer', HTMLSpanElement)
 
-/** What the server keeps, and what the charts show. */
+/** How many samples the charts show. The server keeps the same number. */
 const SHOWN = 120
 /** In pixels, as in the style sheet. */
 const HEIGHT = 180
@@ -37,7 +37,7 @@ const charts = [
 
 function chart (id: string, format: Pick<Intl.NumberFormat, 'format'>, value: (metrics: Metrics) => number): () => void {
   const box = element(id, HTMLDivElement)
-  // Asked at each drawing, so that it follows a change between light and dark.
+  // The colour is read at each drawing, so that it changes with the light or dark theme.
   const colourOf = (of: HTMLElement) => (): string => getComputedStyle(of).color
   const axis = { stroke: colourOf(document.body), grid: { stroke: () => 'rgb(128 128 128 / .2)', width: 1 }, ticks: { show: false } }
   const plot = new Plot({
@@ -69,7 +69,7 @@ connect<typeof events>('/dashboard/stream', {
     metrics (metrics) {
       samples.push(metrics)
       if (samples.length > SHOWN) samples.shift()
-      // Two minutes of history come in one piece: one drawing for all of it.
+      // The history has two minutes, and all its events come at once. They are drawn together.
       cancelAnimationFrame(drawing)
       drawing = requestAnimationFrame(draw)
     }

@@ -1,4 +1,4 @@
-// A dashboard of this very process, and of the hub that feeds it.
+// A dashboard of this process, and of the hub that sends its events.
 import { get, type ClientRequest, type ServerResponse } from 'node:http'
 import { get as getSecurely } from 'node:https'
 import { availableParallelism, freemem, loadavg, totalmem } from 'node:os'
@@ -23,7 +23,7 @@ export const events = {
   tick: Type.Object({ n: Type.Integer() })
 }
 
-/** Milliseconds between two measurements, and how many are kept: a page that opens has two minutes at once. */
+/** Milliseconds between two measurements. `KEPT` of them are kept, so a page that opens gets two minutes at once. */
 const PERIOD = 1000
 const KEPT = 120
 const MORE_STREAMS = 500
@@ -34,10 +34,10 @@ const dashboard: FastifyPluginAsyncTypebox = async app => {
   await app.register(sse, { events, historySize: KEPT, heartbeatInterval: 10_000 })
 
   app.get('/stream', (_request, reply) => { reply.sse('metrics') })
-  // What the further streams follow, so that the hub has something to do.
+  // The additional streams follow this channel, so that the hub has work to do.
   app.get('/ticks', (_request, reply) => { reply.sse('ticks') })
 
-  // Requests to the whole server: a hook here would see this example's alone.
+  // It counts the requests to the whole server. A hook here would see only the requests of this example.
   const requests = { total: 0, failed: 0 }
   app.server.on('request', (_request, response: ServerResponse) => {
     requests.total++
@@ -82,9 +82,9 @@ const dashboard: FastifyPluginAsyncTypebox = async app => {
     const url = `${app.listeningOrigin}${app.prefix}/ticks`
     const open = url.startsWith('https:') ? getSecurely : get
     for (let i = 0; i < MORE_STREAMS && opened.length < MOST_STREAMS; i++) {
-      // What comes is read and thrown away. The certificate of an example is nobody's, and this is the same machine.
+      // The data is read and thrown away. The example's certificate is self-signed, and both ends are on this machine.
       const request = open(url, { agent: false, rejectUnauthorized: false }, response => response.resume())
-      // One that is closed before it was answered says so.
+      // A request that is destroyed before it is answered emits an error.
       request.on('error', error => app.log.debug(error, 'a stream of the dashboard ended'))
       opened.push(request)
     }

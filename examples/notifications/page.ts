@@ -1,4 +1,4 @@
-// Signs in, follows the stream of who is signed in, and sends notifications.
+// Signs in, follows the stream of the signed-in user, and sends notifications.
 import type { Static } from '@sinclair/typebox'
 import { connect, type Stream } from 'fastify-sse-hub/client'
 import { element, make } from '../element.js'
@@ -18,16 +18,16 @@ const answer = element('answer', HTMLSpanElement)
 const TOAST_STAYS = 6000
 
 let stream: Stream | undefined
-/** `null` where nobody is signed in. */
+/** The signed-in user. `null` if nobody is signed in. */
 let me: string | null | undefined
 
-/** @param since the server's time: what is older was there before this page, and is worth no toast */
+/** @param since the server's time. Older notifications were there before this page, so they get no toast. */
 function follow (user: string, since: number): void {
   element('me', HTMLElement).textContent = user
   to.value = user
   stream = connect<typeof events>(`/notifications/users/${user}/stream`, {
     onOpen ({ recovered }) {
-      // A first visit, or something in between is lost: the server sends what it has kept, so begin anew.
+      // It is a first visit, or events are lost. The server sends what it has kept, so the list begins anew.
       if (!recovered) list.replaceChildren()
       empty.hidden = list.childElementCount > 0
     },
@@ -45,7 +45,7 @@ function follow (user: string, since: number): void {
     onState (now) {
       state.textContent = now
       state.dataset.state = now
-      // It may be that nobody is signed in any more. Where the server is not well, `connect` asks again.
+      // The user may be signed out. If the server has a problem, `connect` tries again by itself.
       if (now === 'refused') start().catch(() => {})
     }
   })
@@ -73,10 +73,10 @@ async function call (method: string, path: string, body?: unknown): Promise<Resp
   })
 }
 
-/** Shows the form to sign in, or follows the stream of who is signed in. */
+/** Shows the form to sign in, or follows the stream of the signed-in user. */
 async function start (): Promise<void> {
   const { user, time } = await (await call('GET', '/session')).json() as { user: string | null, time: number }
-  // In another tab somebody else may have signed in.
+  // Another user may have signed in in another tab.
   if (user === me) return
   me = user
   stream?.close()

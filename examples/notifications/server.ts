@@ -1,4 +1,4 @@
-// A notification system: sign in, follow your own channel, notify anybody.
+// A notification system: users sign in, follow their own channel, and notify each other.
 import { randomBytes, randomUUID } from 'node:crypto'
 import { freemem, loadavg, totalmem } from 'node:os'
 import cookie from '@fastify/cookie'
@@ -8,7 +8,8 @@ import { Type } from '@sinclair/typebox'
 import type { FastifyRequest } from 'fastify'
 import sse from 'fastify-sse-hub'
 
-// What may be sent, declared once: checked by the compiler, checked and serialised at run time, and the page's own types.
+// The events, declared once. The compiler checks them, the hub checks and serialises them at run time, and the page has
+// their types.
 export const events = {
   notification: Type.Object({
     id: Type.String(),
@@ -30,15 +31,15 @@ const User = Type.Object({ user: UserName })
 const notifications: FastifyPluginAsyncTypebox = async app => {
   await app.register(cookie)
   await app.register(jwt, {
-    // Without a lasting secret, everybody has to sign in anew after a restart.
+    // Without a lasting secret, all users have to sign in again after a restart.
     secret: process.env.JWT_SECRET ?? randomBytes(32).toString('hex'),
     cookie: { cookieName: 'session', signed: false },
     sign: { expiresIn: '8h' }
   })
   await app.register(sse, { events, historySize: 1000, heartbeatInterval: 30_000 })
 
-  // EventSource sends cookies, and can't send a header of your own: the token belongs in a cookie. No script can read
-  // this one, and no other site's page can make a browser send it.
+  // EventSource sends cookies, but it can't send a header of your own, so the token is in a cookie. No script can read
+  // this cookie, and no page of another site can make a browser send it.
   const session = { httpOnly: true, sameSite: 'strict', path: '/', secure: 'auto' } as const
 
   // A real application asks for more than a name.
@@ -57,12 +58,13 @@ const notifications: FastifyPluginAsyncTypebox = async app => {
 
   app.delete('/session', { onRequest: signedIn }, async (request, reply) => {
     reply.clearCookie('session', session)
-    // A stream outlives the check at its start. Those of this browser come back without a cookie, and get a 401.
+    // A stream stays open after the check at its start. When this browser's streams connect again, they have no cookie and
+    // get a 401.
     for (const client of app.sse.channelClients(request.user.name)) client.close()
     return reply.code(204).send()
   })
 
-  // The channel is the signed-in user's. Whoever asks for another one's gets an answer, not a stream.
+  // The channel belongs to the signed-in user. A request for another user's channel gets an error, not a stream.
   app.get('/users/:user/stream', { onRequest: signedIn, schema: { params: User } }, async (request, reply) => {
     const { user } = request.params
     if (user !== request.user.name) return reply.code(403).send({ message: 'This is not your stream' })
@@ -82,11 +84,11 @@ const notifications: FastifyPluginAsyncTypebox = async app => {
     return { recipients }
   })
 
-  // Tied to the application's life: it starts when the server listens and stops before it closes.
+  // The timer starts when the server listens, and stops before the server closes.
   let timer: NodeJS.Timeout
   app.addHook('onListen', async () => {
     timer = setInterval(() => {
-      // A state of the moment is worth nothing later, so it is not kept.
+      // Nobody needs an old status later, so it is not kept.
       app.sse.send('system-status', {
         load: loadavg()[0]!, memory: 1 - freemem() / totalmem(), clients: app.sse.clientCount()
       }, { transient: true })

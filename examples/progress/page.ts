@@ -1,4 +1,4 @@
-// Starts jobs, and follows the one that the address names.
+// Starts jobs, and follows the job that the page's URL names.
 import { connect, type Stream } from 'fastify-sse-hub/client'
 import { element, make } from '../element.js'
 import type { events } from './server.js'
@@ -24,7 +24,7 @@ function follow (id: string): void {
   for (const part of [figures, file, end]) part.textContent = ''
   bar.removeAttribute('value')
   const ended = (text: string): void => {
-    // Nothing more will come. Left open, a stream costs one of the browser's six connections to the server.
+    // No events come after the end. An open stream would still take one of the browser's six connections to the server.
     stream?.close()
     state.textContent = state.dataset.state = 'ended'
     file.textContent = ''
@@ -65,7 +65,7 @@ async function showJobs (): Promise<void> {
     item.append(link, ` ${folder}, ${state}`)
     return item
   }))
-  // The server was started anew since, and knows nothing of it.
+  // The server has been restarted and does not know the job any more.
   if (followed !== null && !jobs.some(({ id }) => id === followed)) {
     stream?.close()
     end.textContent = 'There is no such job any more.'

@@ -1,4 +1,4 @@
-// Jobs that take a while, and pages that follow them.
+// Jobs that take some time, and streams that follow them.
 import { createHash, randomUUID } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
@@ -13,7 +13,7 @@ export const events = {
   failed: Type.Object({ message: Type.String() })
 }
 
-// Never a path that comes from outside: a name, and what it stands for.
+// A request names a folder by a key of this object. A path never comes from outside.
 const folders = {
   dependencies: fileURLToPath(new URL('../../node_modules', import.meta.url)),
   library: fileURLToPath(new URL('../../lib', import.meta.url))
@@ -26,18 +26,18 @@ interface Job {
   state: 'running' | 'complete' | 'failed'
 }
 
-/** Milliseconds between two events of a job: more often, nobody sees. */
+/** Milliseconds between two events of a job. More events would not be visible. */
 const PERIOD = 100
 const AT_ONCE = 8
 const REMEMBERED = 100
 
 const progress: FastifyPluginAsyncTypebox = async app => {
-  // Jobs end with the server: ahead of the hub, which tells its clients so.
+  // The jobs end when the server closes. The hook is added before the hub, so it runs before the hub ends its streams.
   const closing = new AbortController()
   app.addHook('preClose', async () => closing.abort())
 
-  // A job's newest event says all about it, so one is kept. Whoever opens the page in the middle gets it at once, and
-  // who was away when the job ended gets the end.
+  // The newest event of a job says all about it, so the history keeps one. A page that is opened in the middle of a job gets it
+  // at once. A page that was away when the job ended gets the end.
   await app.register(sse, { events, historySize: 1 })
 
   const jobs = new Map<string, Job>()
@@ -46,7 +46,7 @@ const progress: FastifyPluginAsyncTypebox = async app => {
     const job: Job = { id: randomUUID(), folder: request.body.folder, state: 'running' }
     jobs.set(job.id, job)
     if (jobs.size > REMEMBERED) jobs.delete(jobs.keys().next().value!)
-    // Not awaited: the answer says that it has begun.
+    // It is not awaited: the answer says that the job has started.
     run(job).then(
       result => {
         job.state = 'complete'

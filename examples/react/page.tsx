@@ -1,4 +1,4 @@
-// The notifications of who is signed in, as a component.
+// The notifications of the signed-in user, as a component.
 import { useEffect, useState } from 'react'
 import { createRoot } from 'react-dom/client'
 import type { Static } from '@sinclair/typebox'

@@ -1,12 +1,12 @@
-// A React hook for an event stream: open while the component is mounted.
+// A React hook for an event stream. The stream is open while the component is mounted.
 import { useEffect, useRef, useState } from 'react'
 import { connect, type StreamOptions, type StreamState } from 'fastify-sse-hub/client'
 
 /**
- * The listeners may be new functions at each render. The stream is opened anew when its URL changes, and only then; the
- * other options are those of that render.
- * @param url `null` opens none
- * @returns what the stream is doing
+ * The listeners may be new functions at each render. The stream is opened anew only when its URL changes. It then takes the
+ * other options of that render.
+ * @param url with `null`, no stream is open
+ * @returns the state of the stream
  */
 export function useEventSource<Events extends object> (url: string | null, options: Omit<StreamOptions<Events>, 'onState'>): StreamState {
   const [state, setState] = useState<StreamState>('closed')

@@ -46,13 +46,13 @@ function setBusy (busy: boolean): void {
   const focused = document.activeElement
   send.disabled = busy
   stop.disabled = !busy
-  // A screen reader waits with reading aloud until it is all there.
+  // A screen reader waits until the answer is complete, and then reads it aloud.
   answer.setAttribute('aria-busy', String(busy))
-  // Where the focus is on the button that can't be pressed any more, it goes to the other one.
+  // If the button with the focus is now disabled, the focus moves to the other button.
   if (focused === (busy ? send : stop)) (busy ? stop : send).focus()
 }
 
-/** Asks the server whether it noticed. */
+/** Asks the server whether it has stopped. */
 async function stopped (): Promise<string> {
   const { making, unfinished } = await (await fetch('/tokens/answers')).json() as { making: number, unfinished: number }
   return `Stopped. Answers that the server makes now: ${making}. Left unfinished so far: ${unfinished}.`

@@ -1,4 +1,4 @@
-// An answer that is sent while it is made, in the response to a POST.
+// The answer to a POST is sent word by word, while it is made.
 import { readFile } from 'node:fs/promises'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
@@ -10,14 +10,14 @@ export const events = {
   done: Type.Object({ words: Type.Integer() })
 }
 
-/** Milliseconds for a word: about as fast as one reads. */
+/** Milliseconds for a word: about the speed of reading. */
 const PACE = 40
 
 const tokens: FastifyPluginAsyncTypebox = async app => {
   await app.register(sse, { events })
 
-  // Where an application would ask a language model, the README answers: with the paragraph that shares most words with
-  // the question, rare ones above all.
+  // An application would ask a language model here. This example answers with the paragraph of the README that shares the
+  // most words with the question. Rare words count more.
   const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8')
   const paragraphs = readme.split(/\n{2,}/)
     .map(text => text.replaceAll('\n', ' ').replace(/\[(.+?)\]\(.+?\)/g, '$1').replace(/[`*]/g, ''))
@@ -36,21 +36,21 @@ const tokens: FastifyPluginAsyncTypebox = async app => {
 
   async function * words (text: string, signal: AbortSignal): AsyncGenerator<string> {
     for (const word of text.match(/\S+\s*/g) ?? []) {
-      // Rejects when the reader leaves: what waits for something is told by the signal.
+      // It rejects when the reader leaves, because the signal is aborted then.
       await wait(PACE, undefined, { signal })
       yield word
     }
   }
 
-  // `EventSource` can only GET; a page reads this one with `fetch`. It belongs to one reader: no channel, no broadcasts,
-  // and nothing to resume.
+  // `EventSource` can send only a GET, so the page reads this stream with `fetch`. The stream belongs to one reader: it has no
+  // channel, gets no broadcasts, and can't resume.
   app.post('/answer', {
     schema: { body: Type.Object({ question: Type.String({ minLength: 1, maxLength: 500 }) }) }
   }, async (request, reply) => {
     const text = find(request.body.question)
     const client = reply.sse([], { broadcast: false, replay: 'none', retry: null })
     answers.making++
-    // False where the reader left first.
+    // `false` if the reader left before the end.
     const whole = await client.stream(words(text, client.signal), { event: 'token' })
     answers.making--
     if (whole) await client.send('done', { words: text.match(/\S+/g)!.length })
@@ -58,7 +58,7 @@ const tokens: FastifyPluginAsyncTypebox = async app => {
     client.close()
   })
 
-  // For the page, which shows that the making stops.
+  // The page asks this to show that the server stops making the answer.
   app.get('/answers', async () => answers)
 }
 

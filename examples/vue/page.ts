@@ -1,4 +1,4 @@
-// The notifications of who is signed in, as a component.
+// The notifications of the signed-in user, as a component.
 import { createApp, defineComponent, h, ref, type Ref } from 'vue'
 import type { Static } from '@sinclair/typebox'
 import type { events } from '../notifications/server.js'
@@ -6,8 +6,8 @@ import { useEventSource } from './use-event-source.js'
 
 type Notification = Static<typeof events.notification>
 
-// Render functions: a template that is compiled in the browser needs a looser content security policy than this
-// server's, and a single-file component needs a build step. The composable is the same in all of them.
+// The component is a render function: a template that is compiled in the browser needs a looser content security policy
+// than this server has, and a single-file component needs a build step. The composable is the same for all of them.
 const Notifications = defineComponent({
   props: { user: { type: String, required: true } },
   setup (props) {

@@ -1,11 +1,11 @@
-// A Vue composable for an event stream: open while the component is mounted.
+// A Vue composable for an event stream. The stream is open while the component is mounted.
 import { onScopeDispose, readonly, ref, toValue, watch, type MaybeRefOrGetter, type Ref } from 'vue'
 import { connect, type Stream, type StreamOptions, type StreamState } from 'fastify-sse-hub/client'
 
 /**
  * Call it in `setup`.
- * @param url a string, a ref or a getter; `null` opens none, and another one opens the stream anew
- * @returns what the stream is doing
+ * @param url a string, a ref or a getter. With `null`, no stream is open; a new URL opens a new stream.
+ * @returns the state of the stream
  */
 export function useEventSource<Events extends object> (
   url: MaybeRefOrGetter<string | null>, options: Omit<StreamOptions<Events>, 'onState'>

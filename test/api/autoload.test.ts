@@ -1,3 +1,4 @@
+// The plugin in applications that load their files with @fastify/autoload.
 import autoload from '@fastify/autoload'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
@@ -16,7 +17,7 @@ export default async function (app) {
 }
 `
 
-/** An app of the folders plugins and routes, loaded in this order. */
+/** An app that loads the folders `plugins` and `routes`, in this order. */
 async function load (t: Test, files: Record<string, string>): Promise<FastifyInstance> {
   const folder = await appFolder(t, files)
   const app = Fastify() as unknown as FastifyInstance
@@ -26,7 +27,7 @@ async function load (t: Test, files: Record<string, string>): Promise<FastifyIns
   return app
 }
 
-t.test('a file that exports the plugin, and its options as autoConfig, gives all loaded routes the hub', async t => {
+t.test('a file that exports the plugin, with its options as autoConfig, adds the hub to all loaded routes', async t => {
   const app = await load(t, { 'plugins/sse.mjs': PLUGIN, 'routes/events/index.mjs': ROUTES, 'routes/more/deep/index.mjs': ROUTES })
   const port = await listen(app)
   const client = await openStream(t, port)
@@ -36,7 +37,7 @@ t.test('a file that exports the plugin, and its options as autoConfig, gives all
   await deep.untilEvents(2)
 })
 
-t.test('in a folder of its own, and as CommonJS, it is loaded as well', async t => {
+t.test('the plugin can also be loaded from a folder of its own and from CommonJS', async t => {
   const app = await load(t, {
     'plugins/sse/index.cjs': "module.exports = require('fastify-sse-hub')\nmodule.exports.autoConfig = { retry: 8 }\n",
     'routes/events/index.mjs': ROUTES
@@ -46,7 +47,7 @@ t.test('in a folder of its own, and as CommonJS, it is loaded as well', async t 
   await checkReceives(t, app.sse, client)
 })
 
-t.test('a plugin that depends on it by its name is loaded after it', async t => {
+t.test('a plugin that names the hub as a dependency is loaded after it', async t => {
   const app = await load(t, {
     'plugins/a-notifier.mjs': `
 import fp from 'fastify-plugin'
@@ -63,7 +64,7 @@ export default fp(async app => {
   t.equal((await notify('hi')).recipients, 0)
 })
 
-t.test('a folder of routes that loads it has a hub of its own', async t => {
+t.test('a folder of routes that loads the plugin has its own hub', async t => {
   const app = await load(t, {
     'plugins/sse.mjs': PLUGIN,
     'routes/own/index.mjs': `

@@ -1,3 +1,4 @@
+// Wrong arguments and options: each is refused with an error that names it, and nothing is sent.
 import { inspect } from 'node:util'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
@@ -10,7 +11,7 @@ import { buildApp } from '../support/app.js'
 import { opener, received, type OpenStream } from '../support/open.js'
 import { ended, spawnProgram } from '../support/spawn-program.js'
 
-/** What no name may be, and the part of the message that says so. */
+/** Values that are not allowed as names, and the part of the message that says why. */
 const BAD_NAMES: Array<[name: unknown, message: RegExp]> = [
   ['', /empty/],
   ['x'.repeat(257), /at most 256 characters, and it has 257/],
@@ -30,14 +31,14 @@ const BAD_NAMES: Array<[name: unknown, message: RegExp]> = [
   [['x'], /must be a string/]
 ]
 
-/** A short word for what is tried. */
+/** A short text for a value, for the test's messages. */
 function shown (value: unknown): string {
   return inspect(value, { breakLength: Infinity }).slice(0, 40)
 }
 
 type ErrorClass = new (...args: never[]) => Error & { code: string }
 
-/** That a call is refused with this class, and its code is the name of the class. */
+/** Checks that a call is refused with an error of this class, and that its code is the name of the class. */
 async function refuses (t: Test, call: Promise<unknown>, expected: ErrorClass, message: RegExp, what: string): Promise<void> {
   const error = await call.then(() => null, error => error)
   t.ok(error instanceof expected, `${what}: ${error}`)
@@ -46,14 +47,14 @@ async function refuses (t: Test, call: Promise<unknown>, expected: ErrorClass, m
   t.match(error?.message, message)
 }
 
-/** Clients that must get nothing while a test feeds the hub what it refuses. */
+/** Clients that must get nothing while the hub refuses what a test gives it. */
 async function audience (t: Test, options: SSEPluginOptions = {}): Promise<{ app: FastifyInstance, streams: OpenStream[] }> {
   const app = await buildApp(t, options)
   const open = await opener(t, app)
   return { app, streams: [await open(), await open('room', { id: 'alice' }), await open(['room', 'other'])] }
 }
 
-/** That nothing was sent so far, and that the next event arrives for all. */
+/** Checks that nothing was sent until now, and that all clients get the next event. */
 async function unharmed (t: Test, { app, streams }: { app: FastifyInstance, streams: OpenStream[] }): Promise<void> {
   t.equal(app.sse.stats().published, 0, 'nothing was accepted')
   t.equal(app.sse.stats().historyEvents, 0, 'nothing was kept')
@@ -146,7 +147,7 @@ t.test('the error that the serialiser threw is the cause', async t => {
   t.match(error.message, /the reason/)
 })
 
-t.test('raw data that is no string is refused', async t => {
+t.test('raw data that is not a string is refused', async t => {
   const all = await audience(t)
   for (const data of [undefined, null, 1, {}, Buffer.from('x'), ['x'], new String('x')]) { // eslint-disable-line no-new-wrappers -- a String object is no string
     await refuses(t, all.app.sse.send('evt', data as never, { raw: true }), SSE_ERR_INVALID_DATA, /"evt" must be a string/, shown(data))
@@ -159,7 +160,7 @@ t.test('an event over maxEventBytes is refused; one of exactly that size is sent
   const app = await buildApp(t, { maxEventBytes: 100 })
   const open = await opener(t, app)
   const stream = await open('room', { id: 'alice' })
-  // A string's JSON has two quotation marks.
+  // The JSON of a string has two quotation marks more.
   const fits = ['x'.repeat(98), 'ä'.repeat(49), '🎉'.repeat(24) + 'xx', '€'.repeat(32) + 'xx']
   for (const data of fits) {
     t.equal(Buffer.byteLength(JSON.stringify(data)), 100)
@@ -176,7 +177,7 @@ t.test('an event over maxEventBytes is refused; one of exactly that size is sent
   t.strictSame((await received(stream)).map(({ data }) => JSON.parse(data)), fits)
 })
 
-t.test('bad publish options are refused and named, and nothing is sent', async t => {
+t.test('bad publish options are refused by their names, and nothing is sent', async t => {
   const all = await audience(t)
   const { app, streams: [stream] } = all
   const bad: Array<[options: object, name: string]> = [
@@ -225,14 +226,14 @@ t.test('bad publish options are refused and named, and nothing is sent', async t
   await unharmed(t, all)
 })
 
-t.test('what reply.sse() refuses goes to the app\'s error handler, before anything is written', async t => {
+t.test('an error of reply.sse() goes to the app\'s error handler before anything is written', async t => {
   const app = await buildApp(t)
   app.setErrorHandler((error: Error & { code: string, statusCode: number }, _request, reply) => {
     reply.code(error.statusCode).send({ mine: true, code: error.code, message: error.message })
   })
   const calls: Array<[channels: unknown, options: unknown, code: string, status: number, message: RegExp]> = []
   for (const [name, message] of BAD_NAMES) {
-    // No channels at all is what `undefined` means there, and an array is a list of channels.
+    // For reply.sse(), `undefined` means no channels, and an array is a list of channels.
     if (name !== undefined && !Array.isArray(name)) calls.push([name, {}, 'SSE_ERR_INVALID_CHANNEL', 400, typeof name === 'string' ? message : /array/])
     calls.push([['ok', name], {}, 'SSE_ERR_INVALID_CHANNEL', 400, message])
     if (name !== undefined) calls.push([[], { id: name }, 'SSE_ERR_INVALID_CLIENT_ID', 400, message])
@@ -286,7 +287,7 @@ t.test('without an error handler of the app, Fastify answers with the error\'s s
   t.strictSame(statuses, [[400, 'SSE_ERR_INVALID_CHANNEL'], [413, 'SSE_ERR_EVENT_TOO_LARGE'], [500, 'SSE_ERR_INVALID_EVENT_NAME']])
 })
 
-t.test('a reply that refused a stream can still answer otherwise, or open one that is allowed', async t => {
+t.test('a reply whose stream was refused can still send another answer or open an allowed stream', async t => {
   const app = await buildApp(t)
   app.get('/other', (_request, reply) => {
     try {
@@ -395,14 +396,14 @@ t.test('bad registration options reject register(), each by its name', async t =
   }
 })
 
-t.test('an unknown registration option is told what there is', async t => {
+t.test('the error for an unknown registration option lists the known ones', async t => {
   const app = Fastify()
   t.teardown(() => app.close())
   await refuses(t, (async () => { await app.register(sse, { hearbeatInterval: 1 } as SSEPluginOptions) })(), SSE_ERR_INVALID_OPTION,
     /Unknown option "hearbeatInterval" of fastify-sse-hub; there are heartbeatInterval, /, 'a typo')
 })
 
-t.test('every documented registration option is accepted, undefined and Fastify\'s own included', async t => {
+t.test('every documented registration option is accepted, as are undefined and Fastify\'s own options', async t => {
   const app = await buildApp(t, {
     heartbeatInterval: 0,
     heartbeatEvent: 'beat',
@@ -441,13 +442,13 @@ t.test('a refused publish is logged as well', async t => {
   t.match(lines[0], { level: 50, err: { code: 'SSE_ERR_INVALID_EVENT_NAME' }, plugin: 'fastify-sse-hub' })
 })
 
-t.test('what nobody awaits crashes nothing', async t => {
+t.test('refused calls that nobody awaits crash nothing', async t => {
   const { stdout, stderr } = await ended(spawnProgram(t, 'test/support/processes/unawaited-publish.ts'))
   t.equal(stdout, 'done\n')
   t.equal(stderr, '')
 })
 
-t.test('every error class is exported, a Fastify error, and made for instanceof', async t => {
+t.test('every error class is exported, is a Fastify error, and works with instanceof', async t => {
   const statuses = {
     SSE_ERR_INVALID_OPTION: 500,
     SSE_ERR_INVALID_EVENT_NAME: 500,

@@ -1,3 +1,4 @@
+// The plugin among other parts of an application: names, dependencies, printed trees, decorators, prefixes and constraints.
 import Fastify, { type FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import t from 'tap'
@@ -10,15 +11,15 @@ declare module 'fastify' {
   interface FastifyRequest { user: { name: string } | null }
 }
 
-t.test('the plugin says what it is called, and which Fastify it is for', async t => {
+t.test('the plugin has a name and says which Fastify it needs', async t => {
   t.same((sse as never as Record<symbol, unknown>)[Symbol.for('plugin-meta')], { name: 'fastify-sse-hub', fastify: '5.x' })
   const app = await buildApp(t)
   t.ok(app.hasPlugin('fastify-sse-hub'))
-  // Of a child context too.
+  // A child context has the plugin as well.
   await app.register(async child => { t.ok(child.hasPlugin('fastify-sse-hub')) })
 })
 
-t.test('a plugin may depend on it, by its name or its decorators, and is refused where it is missing', async t => {
+t.test('another plugin may depend on the hub, by its name or its decorators, and is refused if there is no hub', async t => {
   for (const needs of [{ dependencies: ['fastify-sse-hub'] }, { decorators: { fastify: ['sse'], reply: ['sse'] } }]) {
     const dependent = fp(async app => { await app.sse.send('message', 1) }, { name: 'dependent', ...needs })
     const app = await buildApp(t)
@@ -31,21 +32,21 @@ t.test('a plugin may depend on it, by its name or its decorators, and is refused
   }
 })
 
-t.test('printPlugins() shows it by its name, where it was registered', async t => {
+t.test('printPlugins() shows the plugin by its name at the place where it was registered', async t => {
   const app = await buildApp(t)
   await app.register(async function rooms (child) { await child.register(sse) })
   await app.ready()
-  // Without the drawing, the times and Fastify's own entries for each hook and each await.
+  // The lines of the plugins, without the drawing, the times and Fastify's own entries for each hook and each await.
   const plugins = app.printPlugins().split('\n').map(line => /^(\W*)([\w-]+) [\d.]+ ms$/.exec(line)).filter(found => found !== null)
   t.same(plugins.map(([, drawn, name]) => `${Math.ceil(drawn!.length / 4)} ${name}`), ['0 root', '1 fastify-sse-hub', '1 rooms', '2 fastify-sse-hub'])
 })
 
-t.test('routes are printed as they were added: the hub adds none', async t => {
+t.test('printed routes are those of the application: the hub adds none', async t => {
   const app = await buildApp(t)
   t.equal(app.printRoutes(), '(empty tree)')
 })
 
-t.test('after ready() without listen(), streams can be injected, events published, and the app closes', async t => {
+t.test('after ready() without listen(), streams can be injected, events can be published, and the app closes', async t => {
   const log = new MemoryLog()
   const app = await buildApp(t, { heartbeatInterval: 1 }, { loggerInstance: log.logger })
   app.get('/events', (_request, reply) => { reply.sse('room') })
@@ -67,14 +68,14 @@ t.test('an app that was never made ready closes', async () => {
   await app.close()
 })
 
-t.test('what hooks and decorators put on a request and a reply is there in the handler, in every context', async t => {
+t.test('a handler has the request and reply properties of hooks and decorators, in every context', async t => {
   const app = await buildApp(t)
   app.decorateRequest('user', null)
   app.decorateReply('welcome', () => 'hello')
   app.addHook('onRequest', async request => { request.user = { name: String(request.headers['x-user']) } })
   app.get('/events', (request, reply) => { reply.sse(`user-${request.user!.name}`) })
   await app.register(async child => {
-    // These have request and reply classes of their own.
+    // This context has its own request and reply classes.
     child.decorateRequest('tenant', '')
     child.decorateReply('colour', 'red')
     child.addHook('preHandler', async request => { (request as never as { tenant: string }).tenant = 'acme' })
@@ -92,7 +93,7 @@ t.test('what hooks and decorators put on a request and a reply is there in the h
   await bob.untilEvents(2)
 })
 
-t.test('a hub registered after the decorators of others, or before them, takes nothing from them', async t => {
+t.test('a hub leaves the decorators of others as they are, whether it is registered before or after them', async t => {
   const app = Fastify() as unknown as FastifyInstance
   t.teardown(() => app.close())
   app.decorateRequest('user', null)
@@ -106,7 +107,7 @@ t.test('a hub registered after the decorators of others, or before them, takes n
   await checkReceives(t, app.sse, await openStream(t, await listen(app)))
 })
 
-t.test('behind a proxy that trustProxy names, streams are counted by the address that it tells', async t => {
+t.test('with a trusted proxy, streams are counted by the client address that the proxy sends', async t => {
   const app = await buildApp(t, { maxClientsPerKey: 1 }, { trustProxy: '127.0.0.1' })
   app.get('/events', (request, reply) => { reply.sse(`from-${request.ip}`) })
   const port = await listen(app)
@@ -117,7 +118,7 @@ t.test('behind a proxy that trustProxy names, streams are counted by the address
   await checkReceives(t, app.sse, stream)
 })
 
-t.test('routes of one path that constraints tell apart each have their stream, by host and by version', async t => {
+t.test('routes with the same path and different constraints, by host or version, each have their own stream', async t => {
   const app = await buildApp(t)
   app.get('/events', { constraints: { host: 'a.example' } }, (_request, reply) => { reply.sse('a') })
   app.get('/events', { constraints: { host: 'b.example' } }, (_request, reply) => { reply.sse('b') })
@@ -138,7 +139,7 @@ t.test('routes of one path that constraints tell apart each have their stream, b
   t.equal((await request(t, port, { path: '/events', headers: { host: 'c.example' } })).status, 404)
 })
 
-t.test('under prefixes of contexts in contexts, a stream is where the routes are', async t => {
+t.test('in nested contexts with prefixes, a stream has the path of its route', async t => {
   const app = await buildApp(t)
   await app.register(async api => {
     await api.register(async v1 => {

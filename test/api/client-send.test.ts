@@ -1,3 +1,4 @@
+// `client.send()`: an event for one connection, and the promise that tells whether the socket took it.
 import { getDefaultHighWaterMark } from 'node:stream'
 import t from 'tap'
 import { buildApp } from '../support/app.js'
@@ -28,7 +29,7 @@ t.test('client.send() reaches this connection only, is not kept and has no id', 
   t.equal(app.sse.stats().historyEvents, 1)
 })
 
-t.test('what client.send() sends and what is published comes in the order of the calls', async t => {
+t.test('events of client.send() and published events come in the order of the calls', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const { raw, client } = await open('room')
@@ -41,7 +42,7 @@ t.test('what client.send() sends and what is published comes in the order of the
   t.same(raw.events.slice(1).map(({ data }) => Number(data)), Array.from({ length: 100 }, (_, n) => n))
 })
 
-t.test('client.send() is pending while the socket refuses bytes, and resolves to true when it took the event', async t => {
+t.test('client.send() is pending while the socket refuses bytes, and resolves to true when the socket has taken the event', async t => {
   const { app, open } = await unixHub(t, { maxBufferedBytes: 8_000_000 })
   const { reader, client } = await open({ paused: true })
   await app.sse.send('message', LARGE)
@@ -58,7 +59,7 @@ t.test('client.send() is pending while the socket refuses bytes, and resolves to
   t.same(reader.own.map(({ event }) => event), ['message', 'first', 'second'])
 })
 
-t.test('client.send() resolves to false when the client went first', async t => {
+t.test('client.send() resolves to false when the client leaves first', async t => {
   const { app, open } = await unixHub(t, { maxBufferedBytes: 8_000_000 })
   const { reader, client } = await open({ paused: true })
   await app.sse.send('message', LARGE)
@@ -69,7 +70,7 @@ t.test('client.send() resolves to false when the client went first', async t => 
   t.equal(await client.send('message', 3), false, 'nor after it')
 })
 
-t.test('client.send() resolves to false when the client is cut as slow', async t => {
+t.test('client.send() resolves to false when the client is disconnected as slow', async t => {
   const { open } = await unixHub(t, { maxBufferedBytes: 1_200_000 })
   const { client } = await open({ paused: true })
   const sent = [1, 2, 3, 4].map(() => client.send('message', LARGE))
@@ -77,10 +78,10 @@ t.test('client.send() resolves to false when the client is cut as slow', async t
   t.ok(client.closed)
 })
 
-// The small ones wait in one write, which goes as a whole, the one that was too much with it. What the socket holds before
-// it refuses counts too, and differs with Node's version.
+// The small events wait together in one write. If they are too much, the whole write is dropped. The bytes that the socket holds
+// before it refuses count too, and their number differs between versions of Node.
 for (const [size, count, maxBufferedBytes] of [['large', 50_000, 1_000_000], ['small', 1000, getDefaultHighWaterMark(false) + 14_000]] as const) {
-  t.test(`client.send() resolves to false when the event is dropped, and to true when it is not: ${size} ones`, async t => {
+  t.test(`client.send() resolves to false when the event is dropped, and to true when it is not: ${size} events`, async t => {
     const { app, open } = await unixHub(t, { maxBufferedBytes, slowClient: 'drop' })
     const { reader, client } = await open({ paused: true })
     const sent: Array<Promise<boolean>> = []
@@ -99,7 +100,7 @@ for (const [size, count, maxBufferedBytes] of [['large', 50_000, 1_000_000], ['s
   })
 }
 
-t.test('what client.send() was given before close() is still sent, and nothing after it', async t => {
+t.test('an event of client.send() before close() is still sent, and one after it is not', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const { raw, client } = await open()
@@ -112,7 +113,7 @@ t.test('what client.send() was given before close() is still sent, and nothing a
   t.same(raw.events.map(({ event }) => event), ['sse:open', 'before'])
 })
 
-t.test('client.send() in the handler comes right behind the greeting', async t => {
+t.test('an event of client.send() in the handler comes directly after the greeting', async t => {
   const app = await buildApp(t)
   app.get('/', async (_request, reply) => {
     const client = reply.sse()
@@ -123,7 +124,7 @@ t.test('client.send() in the handler comes right behind the greeting', async t =
   t.match(body, /event: sse:open\n(?:.+\n)+\nevent: hello\ndata: 1\n\n$/)
 })
 
-t.test('client.send() refuses what publishing refuses, and sends nothing', async t => {
+t.test('client.send() refuses the same as a publish, and sends nothing', async t => {
   const app = await buildApp(t, { maxEventBytes: 1000 })
   const open = await opener(t, app)
   const { raw, client } = await open()
@@ -150,7 +151,7 @@ t.test('client.send() with raw sends a string as it is', async t => {
   t.match(raw.events.slice(1), [{ data: '<p>\n "hi"\n</p>' }, { data: '"<p>"' }])
 })
 
-t.test('a send() or stream() that is rejected is logged, though nobody awaits it', async t => {
+t.test('a rejected send() or stream() is logged even if nobody awaits it', async t => {
   const log = new MemoryLog()
   const app = await buildApp(t, {}, { loggerInstance: log.logger })
   const open = await opener(t, app)

@@ -1,3 +1,4 @@
+// `client.stream()` sends the items of a source to one client, and `client.signal` tells the source when the client is gone.
 import { EventEmitter, getEventListeners, once } from 'node:events'
 import { PassThrough, Readable } from 'node:stream'
 import t from 'tap'
@@ -5,7 +6,7 @@ import { buildApp } from '../support/app.js'
 import { opener, receivedNames } from '../support/open.js'
 import { unixHub } from '../support/unix-hub.js'
 
-t.test('client.stream() sends one event per item of any source, and resolves to true at its end', async t => {
+t.test('client.stream() sends one event per item of any source, and resolves to true when the source ends', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const sources = {
@@ -51,7 +52,7 @@ t.test('client.stream() does not pull ahead while the client does not read', asy
   }
   const streamed = client.stream(source(), { event: 'item' })
   await once(progress, 'pulled')
-  // Another client that is served all the time shows that there was time enough.
+  // Another client gets events all the time. They show that there was enough time.
   const other = await open()
   for (let n = 0; n < 50; n++) await other.client.send('message', n)
   t.ok(pulled < 20, `${pulled} pulled`)
@@ -82,7 +83,7 @@ t.test('when the client leaves, client.stream() resolves to false and its source
   await stop
 })
 
-t.test('when the client leaves while the source is silent, return() of the source is called all the same', async t => {
+t.test('when the client leaves while the source is silent, return() of the source is still called', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const { raw, client } = await open()
@@ -144,7 +145,7 @@ t.test('when the client leaves while a Readable is silent, it is destroyed', asy
   }
 })
 
-t.test('client.stream() on a client that has gone takes nothing and resolves to false', async t => {
+t.test('client.stream() on a disconnected client reads nothing from its source and resolves to false', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const { client } = await open()
@@ -159,7 +160,7 @@ t.test('client.stream() on a client that has gone takes nothing and resolves to 
   t.ok(readable.destroyed, 'a Readable is let go of')
 })
 
-t.test('client.close() during client.stream() ends it with false', async t => {
+t.test('client.stream() resolves to false when client.close() is called meanwhile', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const { raw, client } = await open()
@@ -173,7 +174,7 @@ t.test('client.close() during client.stream() ends it with false', async t => {
   t.same(raw.events.map(({ event }) => event), ['sse:open', 'item'])
 })
 
-t.test('client.stream() rejects with what the source throws, and the client stays', async t => {
+t.test('client.stream() rejects with what the source throws, and the client stays connected', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const stream = await open()
@@ -211,7 +212,7 @@ t.test('client.stream() rejects an item that can\'t be sent, and ends the source
   t.ok(ended)
 })
 
-t.test('client.stream() rejects what is not a source, and options that it does not know', async t => {
+t.test('client.stream() rejects a value that is not a source, and unknown options', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const { client } = await open()
@@ -223,7 +224,7 @@ t.test('client.stream() rejects what is not a source, and options that it does n
   await t.rejects(client.stream([1], { event: 'a\nb' }), { code: 'SSE_ERR_INVALID_EVENT_NAME' })
 })
 
-t.test('client.signal is made on first use and aborted when the client goes', async t => {
+t.test('client.signal is made on first use and aborted when the client is disconnected', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const { raw, client } = await open()
@@ -249,7 +250,7 @@ t.test('client.signal is aborted before the listeners of "disconnect" run', asyn
   client.close()
 })
 
-t.test('thousands of items leave no listeners behind, and the end of a stream none at all', async t => {
+t.test('thousands of items leave no additional listeners, and the end of a stream leaves none at all', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const { client } = await open()

@@ -1,9 +1,10 @@
+// How data is serialised: JSON, binary data, and the application's own serializer.
 import t, { type Test } from 'tap'
 import { SSE_ERR_INVALID_DATA, type SSEPluginOptions } from '../../lib/index.js'
 import { buildApp } from '../support/app.js'
 import { opener, received } from '../support/open.js'
 
-/** What arrives, as text, where each of these is published. */
+/** Publishes each value, and resolves with the texts that arrive. */
 async function texts (t: Test, data: readonly unknown[], options: SSEPluginOptions = {}): Promise<string[]> {
   const app = await buildApp(t, options)
   const open = await opener(t, app)
@@ -19,7 +20,7 @@ t.test('data is JSON, and undefined is null', async t => {
   ])
 })
 
-t.test('what has a toJSON says itself what it is', async t => {
+t.test('toJSON() decides how a value is serialised', async t => {
   const date = new Date(0)
   const money = { cents: 5, toJSON () { return { amount: this.cents / 100 } } }
   t.strictSame(await texts(t, [date, { date }, money, [money], { toJSON: (key: string) => key }, { key: { toJSON: (key: string) => key } }, { toJSON: () => null }]), [
@@ -27,7 +28,7 @@ t.test('what has a toJSON says itself what it is', async t => {
   ])
 })
 
-t.test('binary data is Base64, at the top and inside', async t => {
+t.test('binary data is Base64, at the top level and in nested values', async t => {
   const bytes = [0, 1, 2, 250, 255]
   const base64 = Buffer.from(bytes).toString('base64')
   const floats = new Float64Array([1.5, -2])
@@ -42,7 +43,7 @@ t.test('binary data is Base64, at the top and inside', async t => {
     [Buffer.alloc(0), ''],
     [new Uint8Array(0), ''],
     [new DataView(new ArrayBuffer(0)), ''],
-    // A part of a larger memory, as most small Buffers are: only the part.
+    // Most small Buffers are a part of a larger memory. Only that part is data.
     [Uint8Array.from([9, ...bytes, 9]).subarray(1, 6), base64],
     [new DataView(Uint8Array.from([9, ...bytes, 9]).buffer, 1, 5), base64]
   ]
@@ -51,13 +52,13 @@ t.test('binary data is Base64, at the top and inside', async t => {
   t.strictSame(seen.map(text => JSON.parse(text)), binary.flatMap(([, expected]) => [expected, wrap(expected)]))
 })
 
-t.test('binary data that a toJSON gives is Base64, too', async t => {
+t.test('binary data that toJSON() returns is Base64, too', async t => {
   t.strictSame(await texts(t, [{ toJSON: () => Buffer.from('ab') }, { in: { toJSON: () => Uint8Array.of(1) } }, { toJSON: () => ({ in: Buffer.from('ab') }) }]), [
     '"YWI="', '{"in":"AQ=="}', '{"in":"YWI="}'
   ])
 })
 
-t.test('what only looks like binary data stays as it is', async t => {
+t.test('values that only look like binary data stay as they are', async t => {
   const data = [
     {}, [{}], { 0: 1 }, [{ 0: 1, 1: 2 }], { type: 'Buffer' }, { type: 'Buffer', data: [1, 2] }, { nested: { type: 'Buffer', data: [] } },
     '{"0":1}', '"type":"Buffer"', '{}', { '{}': '{"0":' }, { mixed: { 0: 1, type: 'Buffer' }, empty: {} }, new Map([[1, 2]]), new Set([1])
@@ -65,13 +66,13 @@ t.test('what only looks like binary data stays as it is', async t => {
   t.strictSame(await texts(t, data), data.map(one => JSON.stringify(one)))
 })
 
-t.test('binary data among what looks like it: each as it is', async t => {
+t.test('binary data is Base64 next to values that only look like it', async t => {
   t.strictSame(await texts(t, [{ a: { 0: 1 }, b: Uint8Array.of(1), c: { type: 'Buffer', data: [1] }, d: Buffer.of(1), e: {}, f: new Uint8Array(0) }]), [
     '{"a":{"0":1},"b":"AQ==","c":{"type":"Buffer","data":[1]},"d":"AQ==","e":{},"f":""}'
   ])
 })
 
-t.test('the data is read when the call is made: what happens to it later does not show', async t => {
+t.test('the data is read when the call is made, so later changes are not sent', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const stream = await open()
@@ -81,7 +82,7 @@ t.test('the data is read when the call is made: what happens to it later does no
   t.strictSame((await received(stream)).map(({ data }) => data), ['{"n":1}'])
 })
 
-t.test('a serializer of one\'s own gets the data and the name of the event', async t => {
+t.test('the application\'s own serializer gets the data and the name of the event', async t => {
   const calls: unknown[][] = []
   const app = await buildApp(t, {
     serializer: (...args) => {
@@ -113,7 +114,7 @@ t.test('an event is serialised once, however many clients get it', async t => {
   for (const stream of streams) t.strictSame((await received(stream)).map(({ data }) => data), ['call 1'])
 })
 
-t.test('a serializer that throws, or gives no string, refuses the event', async t => {
+t.test('an event is refused if its serializer throws or returns no string', async t => {
   const app = await buildApp(t, { serializer: data => (data as () => string)() })
   const open = await opener(t, app)
   const stream = await open()

@@ -1,4 +1,4 @@
-// What node:diagnostics_channel is told, by subscribers as an application has them.
+// The messages on node:diagnostics_channel, as an application's subscribers get them.
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { Type } from '@sinclair/typebox'
 import t, { type Test } from 'tap'
@@ -10,7 +10,7 @@ import { opener } from '../support/open.js'
 import { ended, spawnProgram } from '../support/spawn-program.js'
 import { unixHub } from '../support/unix-hub.js'
 
-/** A list of what a channel is told while the test runs. */
+/** A list of the messages on a channel while the test runs. */
 function messages<Name extends keyof SSEDiagnostics> (t: Test, name: Name): Array<SSEDiagnostics[Name]> {
   const told: Array<SSEDiagnostics[Name]> = []
   const subscriber = (message: unknown): void => { told.push(message as SSEDiagnostics[Name]) }
@@ -20,7 +20,7 @@ function messages<Name extends keyof SSEDiagnostics> (t: Test, name: Name): Arra
 }
 
 for (const [title, broker] of [['in memory', undefined], ['that answers later', new AsyncBroker()]] as const) {
-  t.test(`each publish is told once the broker has accepted it, with a broker ${title}`, async t => {
+  t.test(`each publish is reported after the broker has accepted it, with a broker ${title}`, async t => {
     const app = await buildApp(t, broker === undefined ? {} : { broker })
     const open = await opener(t, app)
     await open(['a', 'b'], { id: 'alice' })
@@ -44,7 +44,7 @@ for (const [title, broker] of [['in memory', undefined], ['that answers later', 
   })
 }
 
-t.test('a publish that is refused is not told', async t => {
+t.test('a refused publish is not reported', async t => {
   const broker = new AsyncBroker()
   const app = await buildApp(t, { broker, events: { known: Type.String() } })
   const told = messages(t, 'fastify-sse-hub.publish')
@@ -56,7 +56,7 @@ t.test('a publish that is refused is not told', async t => {
   t.same(told, [])
 })
 
-t.test('who subscribes can do nothing to where an event goes', async t => {
+t.test('a subscriber can\'t change where an event goes', async t => {
   const { app, open } = await unixHub(t)
   const { reader } = await open({ channels: ['a', 'b'] })
   const told = messages(t, 'fastify-sse-hub.publish')
@@ -68,7 +68,7 @@ t.test('who subscribes can do nothing to where an event goes', async t => {
   t.same(late.own.map(({ data }) => data), ['1'])
 })
 
-t.test('clients that come and go are told, with the reason, and before the hub\'s own listeners', async t => {
+t.test('connects and disconnects are reported with the reason, before the hub\'s own listeners hear of them', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const connects = messages(t, 'fastify-sse-hub.connect')
@@ -92,7 +92,7 @@ t.test('clients that come and go are told, with the reason, and before the hub\'
   t.same(disconnects.map(({ reason }: SSEDisconnectMessage) => reason), ['client', 'server'])
 })
 
-t.test('HEAD and what is refused are nobody who comes', async t => {
+t.test('a HEAD request or a refused stream is not reported as a client', async t => {
   const app = await buildApp(t, { maxClients: 0 })
   app.get('/', (_request, reply) => { reply.sse() })
   const told = [messages(t, 'fastify-sse-hub.connect'), messages(t, 'fastify-sse-hub.disconnect')]
@@ -103,7 +103,7 @@ t.test('HEAD and what is refused are nobody who comes', async t => {
   t.same(told, [[], []])
 })
 
-t.test('a subscriber that throws stops nothing of the hub\'s: Node makes its error an uncaught exception', async t => {
+t.test('a subscriber that throws does not stop the hub: Node makes its error an uncaught exception', async t => {
   const { code, stdout, stderr } = await ended(spawnProgram(t, 'test/support/processes/throwing-subscribers.ts', { args: ['handled'] }))
   t.equal(code, 0, stderr)
   t.same(stdout.trim().split('\n'), [
@@ -112,7 +112,7 @@ t.test('a subscriber that throws stops nothing of the hub\'s: Node makes its err
   ].sort())
 })
 
-t.test('and that ends a process that does not handle it', async t => {
+t.test('an uncaught exception of a subscriber ends a process that does not handle it', async t => {
   const { code, stdout, stderr } = await ended(spawnProgram(t, 'test/support/processes/throwing-subscribers.ts'))
   t.not(code, 0)
   t.match(stderr, 'Error: fastify-sse-hub.connect')

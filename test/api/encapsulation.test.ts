@@ -1,3 +1,4 @@
+// Hubs in Fastify contexts: which context has which hub, and what hubs share.
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
 import sse from '../../lib/index.js'
@@ -11,7 +12,10 @@ interface Context {
   readonly context: FastifyInstance
 }
 
-/** Adds a context with a hub of its own and a stream at /NAME. In an object, since an instance can be awaited. */
+/**
+ * Adds a context with its own hub and a stream at /NAME. It returns the context in an object, because a context can be
+ * awaited.
+ */
 async function addContext (app: FastifyInstance, name: string, options = {}): Promise<Context> {
   let context: FastifyInstance | undefined
   await app.register(async child => {
@@ -22,7 +26,7 @@ async function addContext (app: FastifyInstance, name: string, options = {}): Pr
   return { context: context! }
 }
 
-t.test('sibling contexts that each register have two hubs that share nothing', async t => {
+t.test('two sibling contexts that register the plugin have two hubs that share nothing', async t => {
   const app = Fastify() as unknown as FastifyInstance
   t.teardown(() => app.close())
   const { context: a } = await addContext(app, 'a', { retry: 1 })
@@ -52,7 +56,7 @@ t.test('sibling contexts that each register have two hubs that share nothing', a
   t.match(b.sse.stats(), { published: 3, connections: 1 })
 })
 
-t.test('an event id of one hub is no place in another\'s history', async t => {
+t.test('an event id of one hub is unknown to another hub', async t => {
   const app = Fastify() as unknown as FastifyInstance
   t.teardown(() => app.close())
   const { context: a } = await addContext(app, 'a')
@@ -66,7 +70,7 @@ t.test('an event id of one hub is no place in another\'s history', async t => {
   t.equal(event!.data, '"of b"')
 })
 
-t.test('child contexts, and theirs, share the hub of their parent', async t => {
+t.test('child contexts and their children share the hub of the parent', async t => {
   const app = await buildApp(t)
   const hubs: Hub[] = []
   await app.register(async child => {
@@ -110,15 +114,15 @@ t.test('a child that registers again shadows its parent\'s hub for itself and it
   t.same([parents, childs, grandchilds].map(client => client.text.split('\n')[0]), ['retry: 1', 'retry: 2', 'retry: 2'])
   await checkReceives(t, hub!, childs)
   await grandchilds.untilEvents(2)
-  // Had the child's event come, it would be before this one.
+  // If the parent's client got the child's event, it would be before this one.
   await checkReceives(t, app.sse, parents)
   t.same([app.sse.clientCount(), hub!.clientCount()], [1, 2])
-  // The child's own limit is reached, the parent's is not.
+  // The child has reached its own limit, but the parent has not.
   t.equal((await request(t, port, { path: '/child' })).status, 503)
   await openStream(t, port)
 })
 
-t.test('in a child with a hub of its own, a failing onSend hook leaves no client in either hub', async t => {
+t.test('in a child with its own hub, a failing onSend hook leaves no client in either hub', async t => {
   const app = await buildApp(t)
   const root = recordDisconnects(app)
   let child: FastifyInstance | undefined
@@ -140,7 +144,7 @@ t.test('in a child with a hub of its own, a failing onSend hook leaves no client
   t.same([app.sse.clientCount(), child!.sse.clientCount()], [0, 0])
 })
 
-t.test('two registrations in one context reject, and so does the second in a context beside a first one', async t => {
+t.test('a second registration in one context rejects, also in a child of a context with a hub', async t => {
   const app = await buildApp(t)
   await t.rejects(async () => { await app.register(sse) }, { code: 'FST_ERR_DEC_ALREADY_PRESENT' })
   const other = await buildApp(t)
@@ -170,7 +174,7 @@ t.test('all hubs close with the app', async t => {
   for (const { sse } of contexts) await t.rejects(sse.send('message', 1), { code: 'SSE_ERR_CLOSED' })
 })
 
-t.test('what Fastify\'s own register takes is accepted, and adds no prefix to the routes beside it', async t => {
+t.test('options of Fastify\'s own register() are accepted, and their prefix does not change the routes next to it', async t => {
   const app = Fastify() as unknown as FastifyInstance
   t.teardown(() => app.close())
   await app.register(sse, { prefix: '/ignored', logLevel: 'warn', logSerializers: {}, retry: 1 })

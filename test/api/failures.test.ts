@@ -1,6 +1,6 @@
-// Code of the application's that throws, rejects or hangs inside the hub: who called is told, the log has a line, every
-// other client gets everything, and the hub's counters are right afterwards. What reaches the process uncaught fails the
-// test: tap sees to that. See logging.test.ts for listeners of "connect" and "disconnect", hooks.test.ts for onSend.
+// Code of the application that throws, rejects or hangs inside the hub. Its caller gets the error, the log has a line, all other
+// clients get everything, and the hub's counters are right afterwards. An uncaught error in the process fails the test, because
+// tap reports it. See logging.test.ts for listeners of "connect" and "disconnect", and hooks.test.ts for onSend.
 import { setImmediate } from 'node:timers/promises'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { FormatRegistry, Kind, Type, TypeRegistry, type TSchema } from '@sinclair/typebox'
@@ -19,7 +19,7 @@ interface Setting {
   readonly onlookers: Onlookers
 }
 
-/** A hub with clients that nothing must happen to. */
+/** A hub with clients that must not be affected. */
 async function setting (t: Test, options: SSEPluginOptions = {}, prepare: (app: FastifyInstance) => void = () => {}): Promise<Setting> {
   const log = new MemoryLog()
   const app = await buildApp(t, options, { loggerInstance: log.logger, forceCloseConnections: true })
@@ -39,7 +39,7 @@ const failing: Record<string, () => unknown> = {
 }
 
 for (const [how, fail] of Object.entries(failing)) {
-  t.test(`a listener of "join" or "leave" that ${how} is logged, and keeps neither the others nor the client from it`, async t => {
+  t.test(`a listener of "join" or "leave" that ${how} is logged, and does not stop the other listeners or the client`, async t => {
     const { app, log, open, onlookers } = await setting(t)
     const told: string[] = []
     for (const change of ['join', 'leave'] as const) {
@@ -64,7 +64,7 @@ for (const [how, fail] of Object.entries(failing)) {
 
   if (how === 'throws at once') continue
 
-  t.test(`a serializer that ${how} in place of giving a string is refused, and its failure goes no further`, async t => {
+  t.test(`a serializer that ${how} and returns no string refuses the event, and affects nothing else`, async t => {
     const { app, log, open, onlookers } = await setting(t, {
       serializer: (data, event) => event === 'asked' ? fail() as string : JSON.stringify(data)
     })
@@ -83,10 +83,10 @@ for (const [how, fail] of Object.entries(failing)) {
   })
 }
 
-t.test('a schema whose own parts fail', async t => {
+t.test('a schema with a failing part', async t => {
   let answers = 0
   FormatRegistry.Set('throws', () => { throw new Error('no format') })
-  // As a regular expression with the flag "g" does, which goes on where it was.
+  // A regular expression with the flag "g" does this: it continues from its last match.
   FormatRegistry.Set('fickle', () => ++answers % 2 === 0)
   TypeRegistry.Set('Throwing', () => { throw new Error('no kind') })
   t.teardown(() => {
@@ -104,7 +104,7 @@ t.test('a schema whose own parts fail', async t => {
       seen: Type.Number()
     }
   })
-  // It takes only what has a schema, and this is how `received` ends what it reads.
+  // This hub accepts only events with a schema, and `received` ends with an event that has none.
   const stream = await open('room', { greeting: false })
 
   await t.test('refuses the event, with a code and the reason', async t => {
@@ -118,29 +118,29 @@ t.test('a schema whose own parts fail', async t => {
     t.equal(app.sse.stats().published, 0)
   })
 
-  await t.test('is not asked to transform anything: data is what goes over the wire', async t => {
+  await t.test('transforms nothing: the data is sent as it is', async t => {
     await app.sse.toChannel('room', 'transform', 'as it is')
     t.match(await stream.raw.untilEvents(1), [{ event: 'transform', data: '"as it is"' }])
   })
 
-  await t.test('harms nobody else', async t => {
+  await t.test('does not affect other clients', async t => {
     await onlookers.publish(t)
     for (const { raw } of onlookers.streams) t.match(await raw.untilEvents(2), [{}, { event: 'seen', data: '0' }])
     t.match(app.sse.stats(), { clients: 4, bufferedBytes: 0 })
   })
 })
 
-t.test('data that fails when it is half written leaves nothing of it behind', async t => {
+t.test('nothing is left of data whose serialisation fails in the middle', async t => {
   const { app, log, open, onlookers } = await setting(t, { maxEventBytes: 64 * 1024 * 1024 })
   const stream = await open('room')
-  /** A megabyte, and in its middle what fails. */
+  /** A megabyte of data with a failing part in its middle. */
   const deep = (part: object): object[] =>
     Array.from({ length: 10_000 }, (_, n) => n === 5000 ? { list: [{ n, more: { part } }] } : { n, text: 'x'.repeat(100) })
   let reads = 0
   const bad: Array<[what: string, part: object]> = [
     ['a getter', { get value () { throw new Error('no value') } }],
     ['a toJSON', { toJSON () { throw new Error('no value') } }],
-    // Of what looks as if it held binary data the text is made a second time.
+    // The text of data that may hold binary data is made twice.
     ['a getter that fails the second time', {
       empty: {},
       get value () {
@@ -185,7 +185,7 @@ for (const [how, fail] of Object.entries(failing)) {
     else t.equal((await failed).raw.status, 500)
     await onlookers.check(t)
     t.equal(app.sse.stats().connections, connections)
-    // It hangs until the connection goes.
+    // The request hangs until its connection is closed.
     if (how === 'hangs') await Promise.all([t.rejects(failed), app.close()])
   })
 

@@ -1,3 +1,4 @@
+// The plugin in an application that `fastify start` runs.
 import { spawn } from 'node:child_process'
 import { EventEmitter, once } from 'node:events'
 import { utimes } from 'node:fs/promises'
@@ -20,15 +21,15 @@ export default async function (app, options) {
 interface Started {
   readonly file: string
   readonly port: number
-  /** What it printed. */
+  /** Everything that the process has printed. */
   output: () => string
-  /** Resolves once it has said so many times that it listens. */
+  /** Resolves when the process has printed this number of times that it listens. */
   listening: (times: number) => Promise<void>
-  /** Asks it to end; resolves with its exit code. */
+  /** Asks the process to end, and resolves with its exit code. */
   stop: () => Promise<number | null>
 }
 
-/** Runs `fastify start`, as a user would, on an app with a hub. It is killed, with what it started, when the test ends. */
+/** Runs `fastify start` on an app with a hub, as a user does. When the test ends, its whole process group is killed. */
 async function start (t: Test, ...args: string[]): Promise<Started> {
   const folder = await appFolder(t, { 'app.mjs': APP })
   const port = await freePort()
@@ -36,7 +37,7 @@ async function start (t: Test, ...args: string[]): Promise<Started> {
     cwd: folder,
     env: { ...process.env, NODE_OPTIONS: '', _TAPJS_PROCESSINFO_COVERAGE_: '0' },
     stdio: ['ignore', 'pipe', 'pipe'],
-    // Its process group goes with it: what watches does not end what it started.
+    // It gets its own process group, because `--watch` does not end the process that it has started.
     detached: true
   })
   const closed = once(child, 'close')
@@ -75,7 +76,7 @@ async function publish (port: number): Promise<void> {
   await fetch(`http://127.0.0.1:${port}/publish`)
 }
 
-t.test('with fastify start --watch, a change restarts the app at once, though a stream is open, and its EventSource comes back', async t => {
+t.test('with fastify start --watch, a change restarts the app at once even if a stream is open, and its EventSource comes back', async t => {
   const cli = await start(t, '--watch')
   await cli.listening(1)
   const stream = new StreamClient({ port: cli.port }, '/events')
@@ -95,7 +96,7 @@ t.test('with fastify start --watch, a change restarts the app at once, though a 
   await first
   const reopened = once(source as never, 'sse:open')
   const now = new Date()
-  // Nothing tells when the folder is watched: a change before that is none.
+  // Nothing tells when the folder is watched, and a change before that has no effect.
   const again = setInterval(() => { utimes(cli.file, now, new Date()).catch(() => {}) }, 5000)
   t.teardown(() => clearInterval(again))
   await utimes(cli.file, now, now)
@@ -112,7 +113,7 @@ t.test('with fastify start --watch, a change restarts the app at once, though a 
   t.notMatch(cli.output(), /forced end/)
 })
 
-t.test('fastify start ends by itself on a signal, within the grace that it gives, though streams are open', async t => {
+t.test('fastify start ends by itself on a signal, within its own grace period, even if streams are open', async t => {
   const cli = await start(t)
   await cli.listening(1)
   const streams = [1, 2, 3].map(() => new StreamClient({ port: cli.port }, '/events'))

@@ -1,3 +1,4 @@
+// What a handler may do before, with and after `reply.sse()`, with every kind of onSend hook.
 import { once } from 'node:events'
 import { get, type IncomingMessage } from 'node:http'
 import { Transform, type Readable } from 'node:stream'
@@ -14,7 +15,7 @@ import { checkReceives, openStream, request, responsesAfter } from '../support/s
 type Handler = (request: FastifyRequest, reply: FastifyReply) => unknown
 type AddHook = (app: FastifyInstance) => void
 
-/** What the app may do with the payload before it is sent. */
+/** What an application may do with the payload before it is sent. */
 const onSendHooks: Record<string, AddHook> = {
   'no onSend hook': () => {},
   'a sync onSend hook': app => app.addHook('onSend', (_request, _reply, payload, done) => done(null, payload)),
@@ -31,7 +32,7 @@ function isStream (payload: unknown): payload is Readable {
   return typeof (payload as Readable | null)?.pipe === 'function'
 }
 
-/** Lets everything happen that is due by now. */
+/** Resolves after everything that is due now. */
 function turn (): Promise<void> {
   return new Promise(resolve => setImmediate(resolve))
 }
@@ -42,7 +43,7 @@ interface Served {
   readonly port: number
 }
 
-/** An app with a handler at /events and a plain route. */
+/** Serves a handler at /events, and a plain route. */
 async function serve (t: Test, handler: Handler, addHook: AddHook = () => {}, options = {}): Promise<Served> {
   const log = new MemoryLog()
   const app = await buildApp(t, {}, { loggerInstance: log.logger, ...options })
@@ -93,7 +94,7 @@ const handlers: Record<string, Handler> = {
 
 for (const [hookName, addHook] of Object.entries(onSendHooks)) {
   for (const [name, handler] of Object.entries(handlers)) {
-    t.test(`${name}, with ${hookName}: the stream is all that is sent, and nothing is complained about`, async t => {
+    t.test(`${name}, with ${hookName}: only the stream is sent, and nothing is logged as a problem`, async t => {
       const { app, log, port } = await serve(t, handler, addHook)
       const client = await openStream(t, port)
       const own = name.endsWith('sends by itself') ? 3 : 0
@@ -129,10 +130,10 @@ const failures: Record<string, Handler> = {
 
 for (const [hookName, addHook] of Object.entries(onSendHooks)) {
   for (const [name, handler] of Object.entries(failures)) {
-    // There the failure comes before the stream is sent.
+    // In these cases the handler fails before the stream is sent.
     const runsLater = hookName === 'an async onSend hook' || hookName.includes('Transform')
     if (runsLater && !name.includes('long after')) continue
-    t.test(`${name}, with ${hookName}: it is logged, the stream ends whole, and the server goes on`, async t => {
+    t.test(`${name}, with ${hookName}: the failure is logged, the stream ends completely, and the server goes on`, async t => {
       const { app, log, port } = await serve(t, handler, addHook)
       const disconnects = recordDisconnects(app)
       const client = await request(t, port, { path: '/events' })
@@ -150,9 +151,9 @@ for (const [hookName, addHook] of Object.entries(onSendHooks)) {
   }
 }
 
-t.test('a handler that fails while an async onSend hook runs is answered for by the app\'s error handler, once', async t => {
+t.test('the app\'s error handler answers once if a handler fails while an async onSend hook runs', async t => {
   for (const [name, handler] of Object.entries(failures).slice(0, 2)) {
-    // The error's reply runs through the hook as well: it is sent before the hook lets go of the stream, or after.
+    // The error's reply runs through the hook as well. It is sent before or after the hook passes the stream on.
     for (const errorGoes of ['first', 'last']) {
       t.test(`${name}, the error's reply ${errorGoes}`, async t => {
         let letStreamGo = (): void => {}
@@ -229,7 +230,7 @@ const lateSends: Record<string, Handler> = {
 
 for (const [hookName, addHook] of Object.entries(onSendHooks)) {
   for (const [name, handler] of Object.entries(lateSends)) {
-    t.test(`${name} after reply.sse(), with ${hookName}, is warned of and changes nothing`, async t => {
+    t.test(`${name} after reply.sse(), with ${hookName}, is logged as a warning and changes nothing`, async t => {
       const { app, log, port } = await serve(t, handler, addHook)
       const client = await openStream(t, port)
       await checkReceives(t, app.sse, client)
@@ -245,7 +246,7 @@ for (const [hookName, addHook] of Object.entries(onSendHooks)) {
     })
   }
 
-  t.test(`what an async handler returns after reply.sse(), with ${hookName}, is not sent`, async t => {
+  t.test(`the return value of an async handler after reply.sse(), with ${hookName}, is not sent`, async t => {
     const { app, port } = await serve(t, async (_request, reply) => {
       reply.sse()
       return { late: true }
@@ -255,7 +256,7 @@ for (const [hookName, addHook] of Object.entries(onSendHooks)) {
   })
 }
 
-t.test('reply.sse() once more on the same reply throws SSE_ERR_ALREADY_SENT, and the stream goes on', async t => {
+t.test('a second reply.sse() on the same reply throws SSE_ERR_ALREADY_SENT, and the stream goes on', async t => {
   for (const [hookName, addHook] of Object.entries(onSendHooks)) {
     t.test(`with ${hookName}`, async t => {
       const errors: unknown[] = []
@@ -283,7 +284,7 @@ t.test('reply.sse() once more on the same reply throws SSE_ERR_ALREADY_SENT, and
   }
 })
 
-t.test('reply.sse() after reply.send() throws SSE_ERR_ALREADY_SENT, and what was sent stays', async t => {
+t.test('reply.sse() after reply.send() throws SSE_ERR_ALREADY_SENT, and the sent answer stays', async t => {
   const errors: unknown[] = []
   const { app, port } = await serve(t, (_request, reply) => {
     reply.send('sent')
@@ -324,7 +325,7 @@ for (const [hookName, addHook] of Object.entries(onSendHooks)) {
       app.get('/never', () => new Promise(() => {}))
     }, { handlerTimeout: 50 })
     const client = await openStream(t, port)
-    // Its time begins after the stream's.
+    // Its timeout starts after that of the stream.
     const never = await request(t, port, { path: '/never' })
     t.equal(never.status, 503)
     await checkReceives(t, app.sse, client)
@@ -332,7 +333,7 @@ for (const [hookName, addHook] of Object.entries(onSendHooks)) {
   })
 }
 
-t.test('a trailer that the handler asks for follows the stream', async t => {
+t.test('a trailer that the handler sets is sent after the stream', async t => {
   const { app, log, port } = await serve(t, (_request, reply) => {
     reply.trailer('x-count', async () => '2')
     reply.sse('room')
@@ -351,7 +352,7 @@ t.test('a trailer that the handler asks for follows the stream', async t => {
   t.same(log.complaints, [])
 })
 
-t.test('reply.sse() in an async preHandler hook that returns the reply: the handler does not run', async t => {
+t.test('reply.sse() in an async preHandler hook that returns the reply prevents the handler', async t => {
   for (const [hookName, addHook] of Object.entries(onSendHooks)) {
     for (const end of ['the server ends the stream', 'the client leaves']) {
       t.test(`with ${hookName}, not even after ${end}`, async t => {
@@ -382,7 +383,7 @@ t.test('reply.sse() in an async preHandler hook that returns the reply: the hand
   }
 })
 
-t.test('reply.sse() after the client has gone registers nobody, and nobody is told of a client', async t => {
+t.test('reply.sse() after the client has left registers no client, and no listener hears of one', async t => {
   for (const [hookName, addHook] of Object.entries(onSendHooks)) {
     t.test(`with ${hookName}`, async t => {
       let done = (_client: SSEClient): void => {}
@@ -403,7 +404,7 @@ t.test('reply.sse() after the client has gone registers nobody, and nobody is to
       stream.destroy()
       const client = await handled
       t.ok(client.closed)
-      // Later than the handler's turn, so that what the handler registers is called.
+      // The signal is aborted after the handler's turn, so that the handler can register its listeners first.
       t.notOk(client.signal.aborted)
       await once(client.signal, 'abort')
       t.equal(await client.send('message', 1), false)

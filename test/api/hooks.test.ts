@@ -1,3 +1,4 @@
+// Hooks of the application around a stream: what they may change, and what happens if they fail.
 import { pipeline, Readable, Transform } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
@@ -16,7 +17,7 @@ async function serve (app: FastifyInstance): Promise<number> {
   return await listen(app)
 }
 
-/** Whether a payload is the stream, and not an error's or another route's. */
+/** Whether a payload is the stream, and not that of an error or another route. */
 function isStream (payload: unknown): payload is Readable {
   return typeof (payload as Readable | null)?.pipe === 'function'
 }
@@ -41,7 +42,7 @@ t.test('onRequest and preHandler hooks run before the stream, and their headers 
   await checkReceives(t, app.sse, client)
 })
 
-t.test('a hook that answers by itself keeps the stream from being opened', async t => {
+t.test('if a hook answers by itself, no stream is opened', async t => {
   const app = await buildApp(t)
   app.addHook('preHandler', async (_request, reply) => reply.code(401).send('who are you?'))
   const client = await request(t, await serve(app), { path: '/events' })
@@ -82,7 +83,7 @@ for (const [name, addHook] of Object.entries(passing)) {
   })
 }
 
-t.test('what is published while an async onSend hook runs arrives in order once it is done', async t => {
+t.test('events that are published while an async onSend hook runs arrive in order after it', async t => {
   const app = await buildApp(t)
   app.addHook('onSend', async () => {
     for (let n = 0; n < 3; n++) await app.sse.toChannel('room', 'message', n)
@@ -92,7 +93,7 @@ t.test('what is published while an async onSend hook runs arrives in order once 
   t.same(events.slice(1).map(({ data }) => data), ['0', '1', '2'])
 })
 
-t.test('an onSend hook sets headers, replaces and removes them', async t => {
+t.test('an onSend hook can set, replace and remove headers', async t => {
   const app = await buildApp(t)
   app.addHook('onSend', async (_request, reply) => {
     reply.header('x-on-send', 'yes')
@@ -106,7 +107,7 @@ t.test('an onSend hook sets headers, replaces and removes them', async t => {
   await checkReceives(t, app.sse, client)
 })
 
-t.test('an onSend hook that replaces the stream with a string has that sent, and the client goes with the response', async t => {
+t.test('an onSend hook can replace the stream with a string, and the client is disconnected with the response', async t => {
   const app = await buildApp(t)
   app.addHook('onSend', async (_request, reply, payload) => {
     if (!isStream(payload)) return payload
@@ -125,7 +126,7 @@ t.test('an onSend hook that replaces the stream with a string has that sent, and
   t.same(responses.map(({ status, body }) => [status, body.toString()]), [[200, 'no stream today'], [200, 'plain']])
 })
 
-t.test('an onSend hook that replaces the stream with another has that sent, and the client goes with the response', async t => {
+t.test('an onSend hook can replace the stream with another stream, and the client is disconnected with the response', async t => {
   const app = await buildApp(t)
   const other = new Readable({ read () {} })
   app.addHook('onSend', async (_request, _reply, payload) => isStream(payload) ? other : payload)
@@ -146,7 +147,7 @@ t.test('an onSend hook that replaces the stream with another has that sent, and 
   t.same(responses.map(({ status, body }) => [status, body.toString()]), [[200, 'one two'], [200, 'plain']])
 })
 
-/** Makes lower case letters upper case: to see that bytes went through it. */
+/** Makes lower case letters upper case. This shows which bytes went through it. */
 class Loud extends Transform {
   override _transform (chunk: Buffer, _encoding: string, done: (error: null, chunk: string) => void): void {
     done(null, chunk.toString().replaceAll('quiet', 'LOUD'))
@@ -176,7 +177,7 @@ for (const [name, read] of Object.entries(readers)) {
       return { app, log, port: await serve(app) }
     }
 
-    t.test('events arrive through it, and the stream ends whole', async t => {
+    t.test('events arrive through the hook, and the stream ends completely', async t => {
       const { app, log, port } = await build(t)
       const client = await openStream(t, port)
       await app.sse.toChannel('room', 'message', 'quiet')
@@ -193,7 +194,7 @@ for (const [name, read] of Object.entries(readers)) {
       t.same(log.complaints, [])
     })
 
-    t.test('the client leaves the hub when its connection goes', async t => {
+    t.test('the client is removed from the hub when its connection is closed', async t => {
       const { app, port } = await build(t)
       const client = await openStream(t, port)
       const disconnected = nextDisconnect(app)
@@ -202,7 +203,7 @@ for (const [name, read] of Object.entries(readers)) {
       t.equal(app.sse.clientCount(), 0)
     })
 
-    t.test('the last events leave when the app closes', async t => {
+    t.test('the last events are sent when the app closes', async t => {
       const { app, port } = await build(t)
       const client = await openStream(t, port)
       app.sse.toChannel('room', 'message', 'the last')
@@ -230,7 +231,7 @@ t.test('onResponse runs once the server has ended the stream, and not before', a
   app.sse.clients()[0]!.close()
   await responded
   await client.until(() => client.complete)
-  // A hook that came late would be seen by the end of this one.
+  // If a hook ran late, it would have run by the end of this request.
   await responsesAfter(client, '/plain')
   t.same(ran, ['/plain', '/plain', '/events', '/plain'])
 })
@@ -245,7 +246,7 @@ t.test('onRequestAbort runs when the client leaves', async t => {
   t.equal((await disconnected).reason, 'client')
 })
 
-t.test('a pipelined stream whose connection goes before its turn, after async hooks, leaves the hub', async t => {
+t.test('a pipelined stream is removed from the hub if its connection is closed before its turn, after async hooks', async t => {
   const app = await buildApp(t)
   app.addHook('onSend', async (_request, _reply, payload) => payload)
   const port = await serve(app)
@@ -336,7 +337,7 @@ const errorHandlers: Record<string, { handler?: ErrorHandler, body: string }> = 
 
 for (const [failure, addHook] of Object.entries(failing)) {
   for (const [name, { handler, body }] of Object.entries(errorHandlers)) {
-    t.test(`where an onSend hook ${failure}, ${name} answers, and no client is left`, async t => {
+    t.test(`if an onSend hook ${failure}, ${name} answers, and no client is left`, async t => {
       const log = new MemoryLog()
       const app = await buildApp(t, {}, { loggerInstance: log.logger })
       addHook(app)
@@ -359,7 +360,7 @@ for (const [failure, addHook] of Object.entries(failing)) {
 }
 
 for (const [failure, addHook] of Object.entries(failing)) {
-  t.test(`where an onSend hook ${failure}, every 'disconnect' has had its 'connect'`, async t => {
+  t.test(`if an onSend hook ${failure}, every 'disconnect' comes after its 'connect'`, async t => {
     const app = await buildApp(t)
     addHook(app)
     const told: string[] = []
@@ -371,7 +372,7 @@ for (const [failure, addHook] of Object.entries(failing)) {
     t.same(told, ['connect a', 'disconnect a'])
   })
 
-  t.test(`where an onSend hook ${failure}, an onError hook of the app's that fails keeps nobody from answering`, async t => {
+  t.test(`if an onSend hook ${failure}, an onError hook that fails as well does not prevent the answer`, async t => {
     const log = new MemoryLog()
     const app = await buildApp(t, {}, { loggerInstance: log.logger })
     addHook(app)
@@ -396,9 +397,9 @@ for (const [kind, addHook] of Object.entries({
     if (isEventStream(reply)) reply.header('x-bad', 'a\nb')
   })
 } satisfies Record<string, AddOnSend>)) {
-  // Before, it lets such a header of an async hook end the process as an unhandled rejection, whatever is sent.
+  // In older versions, such a header of an async hook is an unhandled rejection that ends the process, whatever is sent.
   const skip = kind === 'async' && withoutFastify('5.11.0', 'catches what can\'t be sent behind an async hook')
-  t.test(`where a header that ${kind} onSend hooks set can't be sent, the error handler answers, and no client is left`, { skip }, async t => {
+  t.test(`if ${kind} onSend hooks set a header that can't be sent, the error handler answers, and no client is left`, { skip }, async t => {
     const app = await buildApp(t)
     addHook(app)
     app.setErrorHandler((error: Error & { code: string }, _request, reply) => {
@@ -414,7 +415,7 @@ for (const [kind, addHook] of Object.entries({
   })
 }
 
-t.test('a connection that serves many streams, however they end, gathers no listeners', async t => {
+t.test('a connection that serves many streams has no additional listeners afterwards, however they end', async t => {
   const app = await buildApp(t)
   app.addHook('onSend', async (request, reply, payload) => {
     if (!isEventStream(reply)) return payload
@@ -449,10 +450,10 @@ const asyncHandlers: Record<string, (reply: FastifyReply) => Promise<unknown>> =
 
 for (const [failure, addHook] of Object.entries(failing)) {
   for (const [name, handler] of Object.entries(asyncHandlers)) {
-    t.test(`where an onSend hook ${failure} and an async handler ${name}, the error handler alone answers`, async t => {
+    t.test(`if an onSend hook ${failure} and an async handler ${name}, only the error handler answers`, async t => {
       const app = await buildApp(t)
       addHook(app)
-      // The handler is done before this is.
+      // The handler ends before this hook does.
       app.addHook('onError', async () => { await new Promise(resolve => setImmediate(resolve)) })
       app.setErrorHandler((error: Error, _request, reply) => { reply.code(500).send(error.message) })
       app.get('/async', async (_request, reply) => handler(reply))
@@ -465,7 +466,7 @@ for (const [failure, addHook] of Object.entries(failing)) {
 }
 
 for (const [failure, addHook] of Object.entries(failing)) {
-  t.test(`where an onSend hook ${failure}, an error handler may answer in the format of event streams`, async t => {
+  t.test(`if an onSend hook ${failure}, an error handler may answer in the format of event streams`, async t => {
     const app = await buildApp(t)
     app.setErrorHandler((error: Error, _request, reply) => {
       failed.add(reply)
@@ -478,7 +479,7 @@ for (const [failure, addHook] of Object.entries(failing)) {
   })
 }
 
-t.test('where an onSend hook has failed, an error handler may open a stream all the same', async t => {
+t.test('after an onSend hook has failed, an error handler may still open a stream', async t => {
   for (const [kind, addHook] of Object.entries({
     sync: (app, fail) => app.addHook('onSend', (_request, _reply, _payload, done) => {
       if (fail()) throw new Error('the hook failed')
@@ -505,7 +506,7 @@ t.test('where an onSend hook has failed, an error handler may open a stream all 
   }
 })
 
-t.test('where an onSend hook fails on the error\'s reply too, Fastify answers, and no client is left', async t => {
+t.test('if an onSend hook fails on the error\'s reply too, Fastify answers, and no client is left', async t => {
   for (const addHook of [
     (app: FastifyInstance) => app.addHook('onSend', async () => { throw new Error('always') }),
     (app: FastifyInstance) => app.addHook('onSend', () => { throw new Error('always') })
@@ -521,7 +522,7 @@ t.test('where an onSend hook fails on the error\'s reply too, Fastify answers, a
   }
 })
 
-t.test('a client that leaves while an async onSend hook runs is not left in the hub, however the hook ends', async t => {
+t.test('a client that leaves while an async onSend hook runs is removed from the hub, however the hook ends', async t => {
   for (const fails of [false, true]) {
     const log = new MemoryLog()
     const app = await buildApp(t, {}, { loggerInstance: log.logger })
@@ -542,7 +543,7 @@ t.test('a client that leaves while an async onSend hook runs is not left in the 
     client.destroy()
     t.equal((await disconnected).reason, 'client')
     proceed()
-    // Another request, served behind what the hook's end brings about.
+    // This request is served after everything that the end of the hook causes.
     await ended
     const other = await request(t, port, { path: '/plain' })
     t.equal(other.status, 200)
@@ -553,7 +554,7 @@ t.test('a client that leaves while an async onSend hook runs is not left in the 
   }
 })
 
-t.test('reply.sse() in an onError hook is refused as Fastify refuses any reply there, and leaves no client', async t => {
+t.test('reply.sse() in an onError hook is refused like any other reply there, and leaves no client', async t => {
   const app = await buildApp(t)
   const refused: unknown[] = []
   app.get('/fails', {
@@ -571,7 +572,7 @@ t.test('reply.sse() in an onError hook is refused as Fastify refuses any reply t
   t.same(refused, ['FST_ERR_SEND_INSIDE_ONERR', 0], 'it is gone at once, not only with the response')
 })
 
-t.test('a hook may listen to the payload by any of an emitter\'s names, and stop', async t => {
+t.test('a hook may add listeners to the payload with every method of an emitter, and remove them', async t => {
   const app = await buildApp(t)
   const heard: string[] = []
   app.addHook('onSend', async (_request, reply, payload) => {

@@ -1,3 +1,4 @@
+// What the hub says of its clients, channels and counters, and the events that it emits.
 import { once } from 'node:events'
 import t from 'tap'
 import type { SSEClient, SSEDisconnectReason } from '../../lib/index.js'
@@ -36,7 +37,7 @@ t.test('the hub knows its clients, their order and their channels', async t => {
   t.equal(app.sse.clientCount('z'), 0)
 })
 
-t.test('what the hub hands out is a copy', async t => {
+t.test('the hub gives copies of its lists', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   await open('x')
@@ -49,7 +50,7 @@ t.test('what the hub hands out is a copy', async t => {
   t.strictSame(app.sse.channels(), [{ name: 'x', count: 1 }])
 })
 
-t.test('join() and leave() show at once in what the hub says', async t => {
+t.test('the hub\'s lists show join() and leave() at once', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const { client } = await open('x')
@@ -61,7 +62,7 @@ t.test('join() and leave() show at once in what the hub says', async t => {
   t.equal(app.sse.clientCount('x'), 0)
 })
 
-t.test('a client that left is in nothing any more', async t => {
+t.test('a client that has left is in no list any more', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const { client, raw } = await open(['x', 'y'], { id: 'a' })
@@ -79,7 +80,7 @@ t.test('a client that left is in nothing any more', async t => {
   t.strictSame(app.sse.channels(), [], 'nor can it come back by join()')
 })
 
-t.test('a client has what its route and its request said', async t => {
+t.test('a client has the values of its route and its request', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const before = Date.now()
@@ -110,14 +111,14 @@ t.test('a client without options gets a random id, no metadata and no last event
   t.equal(ids.size, 20)
 })
 
-t.test('the lastEventId option goes before the header', async t => {
+t.test('the lastEventId option has priority over the header', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   t.equal((await open([], { lastEventId: 'option' }, { 'last-event-id': 'header' })).client.lastEventId, 'option')
   t.equal((await open([], { lastEventId: null }, { 'last-event-id': 'header' })).client.lastEventId, null)
 })
 
-t.test('connect and disconnect are told with the client and the reason', async t => {
+t.test('listeners of connect and disconnect get the client and the reason', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const told: Array<[string, SSEClient, SSEDisconnectReason?]> = []
@@ -163,7 +164,7 @@ t.test('once() and off() work as on any emitter', async t => {
   t.equal(off, 1)
 })
 
-t.test('when a client disconnects, it is out of the hub before anyone is told', async t => {
+t.test('when a client disconnects, it is removed from the hub before listeners hear of it', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const { client, raw } = await open('x', { id: 'a' })
@@ -175,7 +176,7 @@ t.test('when a client disconnects, it is out of the hub before anyone is told', 
   t.strictSame(await seen, [true, true, undefined, 0, 0])
 })
 
-t.test('of connections that share an id, client() is the oldest', async t => {
+t.test('client() gives the oldest of the connections that share an id', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const first = await open('x', { id: 'same' })
@@ -204,7 +205,7 @@ t.test('of connections that share an id, client() is the oldest', async t => {
   t.equal((await app.sse.toClient('same', 'none', 1)).recipients, 0)
 })
 
-t.test('connections that share an id are clients of their own', async t => {
+t.test('connections that share an id are separate clients', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const first = await open('x', { id: 'same', metadata: { n: 1 } })
@@ -219,7 +220,7 @@ t.test('connections that share an id are clients of their own', async t => {
   t.strictSame(await receivedNames(second), [])
 })
 
-t.test('stats() counts what clients saw, to the byte', async t => {
+t.test('stats() counts exactly the events and bytes that clients saw', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const zero = app.sse.stats()
@@ -270,7 +271,7 @@ t.test('stats() counts what clients saw, to the byte', async t => {
   t.equal(after.bytesWritten, streams.reduce((bytes, { raw }) => bytes + raw.body.length, 0), 'the end of a stream is no byte of it')
 })
 
-t.test('stats() counts what waits for a client that does not read', async t => {
+t.test('stats() counts the bytes that wait for a client that does not read', async t => {
   const app = await buildApp(t, { historySize: 0, maxBufferedBytes: 64 * 1024 * 1024 })
   const open = await opener(t, app)
   const { raw } = await open()
@@ -285,7 +286,7 @@ t.test('stats() counts what waits for a client that does not read', async t => {
   t.match(app.sse.stats(), { clients: 0, bufferedBytes: 0 })
 })
 
-t.test('gauges of history go back to zero when what is kept has grown too old', async t => {
+t.test('the gauges of the history go back to zero when all kept events have expired', async t => {
   const app = await buildApp(t, { historyMaxAge: 1, heartbeatInterval: 40 })
   await opener(t, app)
   await app.sse.toChannel('a', 'hello', 1)

@@ -1,3 +1,4 @@
+// What the hub logs, at which level, and that it never logs payloads.
 import type { FastifyInstance } from 'fastify'
 import { Type } from '@sinclair/typebox'
 import t, { type Test } from 'tap'
@@ -21,7 +22,7 @@ async function serve (t: Test, options: SSEPluginOptions = {}): Promise<Served> 
   return { app, log, port: await listen(app) }
 }
 
-/** What the hub logged, and not Fastify. */
+/** The lines of the hub, without Fastify's. */
 function ofHub (log: MemoryLog): LogLine[] {
   return log.lines.filter(({ plugin }) => plugin === 'fastify-sse-hub')
 }
@@ -45,7 +46,7 @@ t.test('the hub logs through a child of the app\'s logger: connects and disconne
   t.equal(ofHub(log).length, 4)
 })
 
-t.test('an app that logs at info is told nothing of a stream\'s ordinary life by the hub', async t => {
+t.test('at level info, the hub logs nothing of a stream that opens and ends normally', async t => {
   const { app, log, port } = await serve(t)
   const client = await openStream(t, port)
   await checkReceives(t, app.sse, client)
@@ -56,13 +57,13 @@ t.test('an app that logs at info is told nothing of a stream\'s ordinary life by
   t.same(ofHub(log).filter(({ level }) => level > DEBUG), [])
 })
 
-t.test('a client that leaves is no fault: Fastify logs its request as any other\'s, and no premature end', async t => {
+t.test('a client that leaves is not an error: Fastify logs its request like any other, without a premature end', async t => {
   const { app, log, port } = await serve(t)
   const client = await openStream(t, port)
   const disconnected = nextDisconnect(app)
   client.destroy()
   await disconnected
-  // Whatever Fastify has to say of the stream is said before it logs this.
+  // Fastify logs everything about the stream before it logs this request.
   await responsesAfter(await request(t, port, { path: '/plain' }), '/plain')
   t.same([...new Set(log.lines.filter(({ plugin, level }) => plugin === undefined && level > DEBUG).map(({ msg }) => msg?.replace(/:.*/, '')))],
     ['Server listening at http', 'incoming request', 'request completed'])
@@ -83,7 +84,7 @@ t.test('a publish that fails is logged at error, awaited or not', async t => {
   for (const [code, publish] of failures) {
     const count = ofHub(log).length
     await t.rejects(publish(), { code })
-    // Were it not handled, this would end the process.
+    // If it were not handled, this rejection would end the process.
     publish()
     t.match(ofHub(log).slice(count), [{ level: ERROR, err: { code } }, { level: ERROR, err: { code } }])
   }
@@ -92,7 +93,7 @@ t.test('a publish that fails is logged at error, awaited or not', async t => {
   t.match(ofHub(log).at(-1), { level: ERROR, err: { code: 'SSE_ERR_CLOSED' } })
 })
 
-t.test('a broker that fails is logged at error, and what it said is there', async t => {
+t.test('a failure of the broker is logged at error, with its message', async t => {
   const { app, log } = await serve(t, {
     broker: {
       start () {},
@@ -140,7 +141,7 @@ for (const [name, failing] of Object.entries(listeners)) {
   })
 }
 
-t.test('a failing "disconnect" listener keeps neither the others nor app.close() from finishing', async t => {
+t.test('a failing "disconnect" listener does not stop the other listeners or app.close()', async t => {
   const { app, log, port } = await serve(t)
   app.sse.on('disconnect', () => { throw new Error('disconnect failed') })
   const streams = [await openStream(t, port), await openStream(t, port)]
@@ -152,7 +153,7 @@ t.test('a failing "disconnect" listener keeps neither the others nor app.close()
   t.equal(log.complaints.length, 2)
 })
 
-t.test('a listener added with once() is told once, and logged as any other', async t => {
+t.test('a listener added with once() is called once, and its failure is logged like any other', async t => {
   const { app, log, port } = await serve(t)
   app.sse.once('connect', () => { throw new Error('connect failed') })
   await openStream(t, port)
@@ -162,7 +163,7 @@ t.test('a listener added with once() is told once, and logged as any other', asy
   t.equal(app.sse.listenerCount('connect'), 0)
 })
 
-/** What must be in no log line, however it was published. */
+/** It must be in no log line, whichever way it was published. */
 const SECRET = 'hunter2-swordfish'
 
 function holdsSecret ({ text }: MemoryLog): boolean {
@@ -170,7 +171,7 @@ function holdsSecret ({ text }: MemoryLog): boolean {
 }
 
 t.test('no payload is ever logged', async t => {
-  t.test('whichever way it is published', async t => {
+  t.test('whichever way the payload is published', async t => {
     const { app, log, port } = await serve(t)
     const client = await openStream(t, port)
     const own = app.sse.client('a')!
@@ -191,7 +192,7 @@ t.test('no payload is ever logged', async t => {
     t.notOk(holdsSecret(log))
   })
 
-  t.test('where it is refused', async t => {
+  t.test('if the event is refused', async t => {
     const { app, log, port } = await serve(t, { maxEventBytes: 100 })
     await openStream(t, port)
     const own = app.sse.client('a')!
@@ -216,7 +217,7 @@ t.test('no payload is ever logged', async t => {
     t.notOk(holdsSecret(log))
   })
 
-  t.test('where it is not what its schema says', async t => {
+  t.test('if the data does not fit its schema', async t => {
     const { app, log, port } = await serve(t, {
       events: {
         login: Type.Object({ password: Type.String({ maxLength: 3 }) }, { additionalProperties: false }),
@@ -248,7 +249,7 @@ t.test('no payload is ever logged', async t => {
     t.notOk(holdsSecret(log))
   })
 
-  t.test('where the broker fails', async t => {
+  t.test('if the broker fails', async t => {
     const { app, log } = await serve(t, {
       broker: { start () {}, publish: () => Promise.reject(new Error('away')), head: () => '1', position: () => -1, close () {} }
     })
@@ -258,14 +259,14 @@ t.test('no payload is ever logged', async t => {
   })
 
   for (const slowClient of ['disconnect', 'drop'] as const) {
-    t.test(`where a client reads too slowly, with slowClient: '${slowClient}'`, async t => {
+    t.test(`if a client reads too slowly, with slowClient: '${slowClient}'`, async t => {
       const { app, log, port } = await serve(t, { slowClient, maxBufferedBytes: 300_000, historySize: 1 })
       const client = await openStream(t, port)
       client.pause()
       const own = app.sse.client('a')!
       const logged = log.line(({ level }) => level >= WARN)
       const { slowDisconnects, dropped } = app.sse.stats()
-      // What the kernel takes of it is not known.
+      // How many bytes the kernel takes is not known.
       while (app.sse.stats().slowDisconnects === slowDisconnects && app.sse.stats().dropped === dropped) {
         await app.sse.send('message', SECRET.repeat(10_000))
         own.send('message', SECRET)
@@ -278,7 +279,7 @@ t.test('no payload is ever logged', async t => {
     })
   }
 
-  t.test('where a handler fails that had published it', async t => {
+  t.test('if a handler fails after it has published', async t => {
     const log = new MemoryLog()
     const app = await buildApp(t, {}, { loggerInstance: log.logger })
     app.get('/events', async (_request, reply) => {

@@ -17,13 +17,13 @@ import { undisturbed } from '../support/undisturbed.js'
 
 const KB = 'x'.repeat(1000)
 
-/** A registry's samples, by name and labels as they are written. */
+/** A registry's samples, by name and labels as they are printed. */
 async function samples (register: Registry<any>): Promise<Map<string, number>> {
   const lines = (await register.metrics()).split('\n').filter(line => line !== '' && !line.startsWith('#'))
   return new Map(lines.map(line => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]))
 }
 
-/** What a metric has to say, of what `stats()` does. */
+/** The value that each metric must have for a result of `stats()`. */
 const OF_STATS: Record<string, (stats: SSEStats) => number> = {
   sse_clients: ({ clients }) => clients,
   sse_channels: ({ channels }) => channels,
@@ -49,7 +49,7 @@ const OF_STATS: Record<string, (stats: SSEStats) => number> = {
 
 const BROKER: BrokerStats = { state: 'ready', reconnects: 2, publishFailures: 3, malformed: 4, lag: 5, roundTrip: 6 }
 
-/** A broker that says how it is. */
+/** A broker that reports its own state. */
 class ToldBroker extends AsyncBroker {
   asked = 0
   said: () => BrokerStats = () => BROKER
@@ -86,7 +86,7 @@ t.test('each metric is what stats() says, with slow clients, refusals and replay
   }
 })
 
-t.test('the broker in memory has no metrics of a broker, nor one that has measured no round trip its time', async t => {
+t.test('the broker in memory has no broker metrics, and a broker without a measured round trip has no time of it', async t => {
   const register = new Registry()
   await buildApp(t, { metrics: { register } })
   t.notOk([...(await samples(register)).keys()].some(name => name.startsWith('sse_broker')))
@@ -99,7 +99,7 @@ t.test('the broker in memory has no metrics of a broker, nor one that has measur
   t.notOk(found.has('sse_broker_round_trip_seconds'))
 })
 
-t.test('the hub is asked once a scrape, and anew for the next one', async t => {
+t.test('stats() is called once for each scrape', async t => {
   const register = new Registry()
   const broker = new ToldBroker()
   await buildApp(t, { metrics: { register }, broker })
@@ -111,7 +111,7 @@ t.test('the hub is asked once a scrape, and anew for the next one', async t => {
   t.equal(broker.asked, 4)
 })
 
-t.test('a broker that fails to say how it is leaves out its own metrics, and no others', async t => {
+t.test('if a broker fails to report its state, only its own metrics are missing', async t => {
   const register = new Registry()
   const broker = new ToldBroker()
   broker.said = () => { throw new Error('it failed') }
@@ -123,7 +123,7 @@ t.test('a broker that fails to say how it is leaves out its own metrics, and no 
   t.match(await log.line(({ level }) => level === ERROR), { err: { message: 'it failed' }, plugin: 'fastify-sse-hub' })
 })
 
-t.test('hubs share a registry, told apart by their labels', async t => {
+t.test('hubs can share a registry if their labels are different', async t => {
   const register = new Registry()
   register.setDefaultLabels({ region: 'eu' })
   const a = await buildApp(t, { metrics: { register, labels: { hub: 'a' } } })
@@ -143,7 +143,7 @@ t.test('hubs share a registry, told apart by their labels', async t => {
   t.equal((await register.metrics()).trim(), '', 'and the last one all')
 })
 
-t.test('hubs share a registry, told apart by their prefixes', async t => {
+t.test('hubs can share a registry if their prefixes are different', async t => {
   const register = new Registry()
   await buildApp(t, { metrics: { register } })
   const b = await buildApp(t, { metrics: { register, prefix: 'chat_' } })
@@ -156,7 +156,7 @@ t.test('hubs share a registry, told apart by their prefixes', async t => {
   t.notMatch(await register.metrics(), 'chat_')
 })
 
-/** That a registration is refused, and leaves the registry as it was. */
+/** Checks that a registration is refused and leaves the registry as it was. */
 async function refused (t: Test, register: Registry, metrics: object, message: RegExp): Promise<void> {
   const before = await register.metrics()
   const app = Fastify()
@@ -167,7 +167,7 @@ async function refused (t: Test, register: Registry, metrics: object, message: R
   t.equal(await register.metrics(), before)
 }
 
-t.test('two hubs whose samples would be the same are refused, and so is a name that somebody else has', async t => {
+t.test('a second hub whose samples would be the same is refused, as is a metric name that is taken', async t => {
   const register = new Registry()
   await buildApp(t, { metrics: { register, labels: { a: '1', b: '2' } } })
   await refused(t, register, { register, labels: { b: '2', a: '1' } }, /"metrics".*"sse_clients".*same labels.*"labels" or a "prefix"/)
@@ -176,7 +176,7 @@ t.test('two hubs whose samples would be the same are refused, and so is a name t
   await refused(t, other, { register: other }, /"metrics".*"sse_broker_malformed_total".*no hub's; give a "prefix"/)
 })
 
-t.test('wrong options are refused, each by its name', async t => {
+t.test('wrong options are refused with an error that names them', async t => {
   const register = new Registry()
   for (const [metrics, message] of [
     [1, /"metrics" must be an object/],
@@ -200,7 +200,7 @@ t.test('wrong options are refused, each by its name', async t => {
   ] as Array<[object, RegExp]>) await refused(t, register, metrics, message)
 })
 
-t.test('a hub that does not start leaves no metrics behind', async t => {
+t.test('a hub that does not start leaves no metrics', async t => {
   const register = new Registry()
   const broker = new AsyncBroker()
   broker.start = async () => { throw new SSE_ERR_BROKER_UNAVAILABLE('away', false) }
@@ -220,7 +220,7 @@ t.test('a registry that the application clears is not touched at close', async t
   t.equal((await samples(register)).get('sse_published_total'), 1)
 })
 
-t.test('in a registry for OpenMetrics counters are named as it has them, at each scrape and with each hub', async t => {
+t.test('in a registry for OpenMetrics, counters have OpenMetrics names at each scrape and for each hub', async t => {
   const register = new Registry<OpenMetricsContentType>()
   register.setContentType(Registry.OPENMETRICS_CONTENT_TYPE)
   const a = await buildApp(t, { metrics: { register, labels: { hub: 'a' } } })
@@ -238,7 +238,7 @@ t.test('in a registry for OpenMetrics counters are named as it has them, at each
   t.equal((await register.metrics()).trim(), '# EOF')
 })
 
-t.test('resetMetrics() begins counters at 0 again, and leaves what is so now', async t => {
+t.test('resetMetrics() sets counters to 0 and leaves gauges as they are', async t => {
   const register = new Registry()
   const app = await buildApp(t, { metrics: { register } })
   const open = await opener(t, app)
@@ -256,14 +256,14 @@ t.test('resetMetrics() begins counters at 0 again, and leaves what is so now', a
   t.equal(app.sse.stats().published, 2)
 })
 
-t.test('the workers of a cluster are added up, and of the broker the worst is told', async t => {
+t.test('the metrics of a cluster\'s workers are added up, except the broker\'s gauges, which have the worst value', async t => {
   const told = await Promise.all([BROKER, { ...BROKER, state: 'unavailable' as const, lag: 50, roundTrip: 1 }].map(async stats => {
     const register = new Registry()
     const broker = new ToldBroker()
     broker.said = () => stats
     const app = await buildApp(t, { metrics: { register }, broker })
     await app.sse.send('n', 1)
-    // As a worker sends it to the process that is scraped.
+    // A worker sends it in this form to the process that is scraped.
     return JSON.parse(JSON.stringify(await register.getMetricsAsJSON()))
   }))
   const found = await samples(AggregatorRegistry.aggregate(told))
@@ -275,7 +275,7 @@ t.test('the workers of a cluster are added up, and of the broker the worst is to
   t.equal(found.get('sse_fanout_duration_seconds_bucket{le="+Inf"}'), 0)
 })
 
-t.test('the duration of a fan-out ends when the last client in line has had its turn', async t => {
+t.test('the duration of a fan-out ends when the last waiting client has had its turn', async t => {
   const scheduler = new Scheduler(undisturbed)
   const fanout = new FanoutTimer(scheduler)
   const observed = (): number => fanout.counts.reduce((sum, count) => sum + count, 0)
@@ -286,7 +286,7 @@ t.test('the duration of a fan-out ends when the last client in line has had its 
       visit () {
         visit()
         during.push(observed())
-        // Longer than a slice, so that each is a turn of its own after eight.
+        // Each visit is long enough to end a slice, so after eight visits each has a turn of its own.
         const end = performance.now() + 1
         while (performance.now() < end);
       }
@@ -300,7 +300,7 @@ t.test('the duration of a fan-out ends when the last client in line has had its 
   t.same(during, new Array(24).fill(0), 'not before')
   t.equal(observed(), 1, 'what was for nobody in line is not measured')
 
-  // Published in the middle of a round: for one who comes in line behind it.
+  // The event is published in the middle of a round, for a client that joins the line after that.
   during.length = 0
   let published = false
   place(() => {
@@ -317,7 +317,7 @@ t.test('the duration of a fan-out ends when the last client in line has had its 
   t.equal(fanout.counts[0], 0)
 })
 
-t.test('events of a burst are all measured, and each in the bucket of its own time', async t => {
+t.test('each event of a burst is measured in the bucket of its own time', async t => {
   const scheduler = new Scheduler(undisturbed)
   const fanout = new FanoutTimer(scheduler)
   const { now } = performance
@@ -340,7 +340,7 @@ t.test('events of a burst are all measured, and each in the bucket of its own ti
   t.equal(fanout.counts.at(-1), 1, 'one that lasts longer than all bounds is beyond them')
 })
 
-t.test('the hub measures each event that somebody gets, once, however many that are', async t => {
+t.test('the hub measures each event once if at least one client gets it', async t => {
   const register = new Registry()
   const { app, open } = await unixHub(t, { metrics: { register }, maxBufferedBytes: 10_000_000 })
   const counted = async (): Promise<number> => (await samples(register)).get('sse_fanout_duration_seconds_count')!
@@ -357,7 +357,7 @@ t.test('the hub measures each event that somebody gets, once, however many that 
   t.same(buckets, [...buckets].sort((a, b) => a - b), 'each bucket holds those below it')
 })
 
-t.test('a client whose socket takes nothing does not make the fan-out last longer', async t => {
+t.test('a client whose socket takes nothing does not prolong the fan-out', async t => {
   const register = new Registry()
   const { app, open } = await unixHub(t, { metrics: { register }, maxBufferedBytes: 10_000_000 })
   const { client } = await open({ paused: true })

@@ -1,3 +1,4 @@
+// The plugin in a NestJS application.
 import 'reflect-metadata'
 import { once } from 'node:events'
 import {
@@ -16,10 +17,10 @@ import { recordDisconnects } from '../support/disconnects.js'
 import { MemoryLog } from '../support/memory-log.js'
 import { checkReceives, openStream, request } from '../support/streams.js'
 
-/** What publishes from anywhere in a Nest application: a provider. */
+/** A provider, which can publish from anywhere in a Nest application. */
 @Injectable()
 class Notifier {
-  // Nest finds by name what emits no types.
+  // Without emitted types, Nest finds the dependency by its token.
   constructor (@Inject(HttpAdapterHost) private readonly host: HttpAdapterHost) {}
 
   async notify (room: string, message: unknown): Promise<object> {
@@ -113,21 +114,21 @@ t.test('in a NestFastifyApplication, a controller answers with a stream, and a p
   t.equal(app.sse.clientCount(), 0)
 })
 
-t.test('in Nest, what a handler with a passed through reply returns leaves its stream alone', async t => {
+t.test('in Nest, the return value of a handler with a passed through reply does not change its stream', async t => {
   const { app, log, port } = await serve(t)
   const client = await openStream(t, port, { path: '/chat/passes' })
   await checkReceives(t, app.sse, client)
   t.same(log.complaints, [])
 })
 
-t.test('in Nest, a guard keeps streams from those it refuses', async t => {
+t.test('in Nest, a client that a guard refuses gets no stream', async t => {
   const { app, port } = await serve(t)
   t.equal((await request(t, port, { path: '/chat/guarded' })).status, 403)
   t.equal(app.sse.stats().connections, 0)
   await openStream(t, port, { path: '/chat/guarded', headers: { authorization: 'Bearer x' } })
 })
 
-t.test('in Nest, what reply.sse() throws is answered by the exceptions layer with its status and headers', async t => {
+t.test('in Nest, the exceptions layer answers an error of reply.sse() with its status and headers', async t => {
   const { port } = await serve(t, { maxClients: 1 })
   t.equal((await request(t, port, { path: '/chat/lobby', headers: { accept: 'text/html' } })).status, 406)
   await openStream(t, port, { path: '/chat/lobby' })
@@ -143,11 +144,11 @@ t.test('in Nest, a handler that throws after reply.sse() ends its stream', async
   await client.until(() => client.complete)
   t.equal(client.status, 200)
   t.notMatch(client.text, /too late/)
-  // Nest answers errors by itself, and where the head is sent it ends the response.
+  // Nest answers errors itself. If the head has been sent, it ends the response.
   t.same(disconnects.map(({ reason }) => reason), ['server'])
 })
 
-t.test('in Nest, CORS, a global prefix and a document of the routes have their say', async t => {
+t.test('in Nest, CORS, a global prefix and the OpenAPI document work for streams', async t => {
   const { app, nest, port } = await serve(t, { events: { message: Type.Object({ n: Type.Number(), text: Type.String() }) } }, async nest => {
     nest.enableCors({ origin: 'https://app.example' })
     nest.setGlobalPrefix('api')

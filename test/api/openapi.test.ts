@@ -1,3 +1,4 @@
+// The OpenAPI document of routes with streams, made by @fastify/swagger.
 import swagger from '@fastify/swagger'
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { Type, type TSchema } from '@sinclair/typebox'
@@ -24,7 +25,7 @@ interface Document {
   readonly paths: Record<string, Record<string, { readonly responses: Record<string, { readonly description: string, readonly content: Record<string, { schema: { oneOf: EventSchema[] } }> }> }>>
 }
 
-/** An app with the document's plugin, and the hub's where options are given. */
+/** An app with @fastify/swagger. It has a hub if options are given. */
 async function build (t: Test, options: SSEPluginOptions | null = { events }, openapi = '3.1.0'): Promise<FastifyInstance> {
   const app = Fastify() as unknown as FastifyInstance
   t.teardown(() => app.close())
@@ -33,7 +34,7 @@ async function build (t: Test, options: SSEPluginOptions | null = { events }, op
   return app
 }
 
-/** The document of an app, as it is served, when a validator has found nothing wrong with it. */
+/** Resolves with the app's document as it is served, after a validator has found no errors in it. */
 async function documentOf (t: Test, app: FastifyInstance): Promise<Document> {
   await app.ready()
   const document = JSON.parse(JSON.stringify(app.swagger())) as Document
@@ -42,7 +43,7 @@ async function documentOf (t: Test, app: FastifyInstance): Promise<Document> {
   return document
 }
 
-/** The events of the stream at a path, by name. */
+/** The events in the document for the stream at a path, by name. */
 function streamed (document: Document, path = '/events'): Record<string, EventSchema['properties']> {
   const { oneOf } = document.paths[path]!.get!.responses[200]!.content['text/event-stream']!.schema
   return Object.fromEntries(oneOf.map(({ properties }) => [(properties.event.enum as string[])[0], properties]))
@@ -69,7 +70,7 @@ for (const version of VERSIONS) {
     t.same(Object.keys(own), ['sse:open', 'sse:gap'])
   })
 
-  t.test(`whatever a schema is made of, the OpenAPI ${version} document is valid`, async t => {
+  t.test(`the OpenAPI ${version} document is valid with every kind of schema`, async t => {
     const Names = Type.Module({ Person: Type.Object({ name: Type.Ref('Name') }), Name: Type.String({ examples: ['Ada'] }), Tree: Type.Object({ children: Type.Array(Type.Ref('Tree')) }) })
     const kinds: Record<string, TSchema> = {
       identified: Type.Object({ a: Type.String() }, { $id: 'Identified' }),
@@ -104,7 +105,7 @@ for (const version of VERSIONS) {
     t.same(streamed(document, '/again'), streamed(document))
   })
 
-  t.test(`what a stream sends is what the OpenAPI ${version} document says`, async t => {
+  t.test(`a stream sends what the OpenAPI ${version} document says`, async t => {
     const app = await build(t, { events, heartbeatEvent: 'beat', heartbeatInterval: 20 }, version)
     app.get('/events', { schema: sseResponse(['notification', 'price']) }, (_request, reply) => { reply.sse() })
     const document = await documentOf(t, app)
@@ -125,7 +126,7 @@ for (const version of VERSIONS) {
   })
 }
 
-t.test('without names, a stream has all events of its hub; a name given twice is one event', async t => {
+t.test('without names, the document shows all events of the hub; a name that is given twice is shown once', async t => {
   const app = await build(t)
   app.get('/events', { schema: sseResponse() }, (_request, reply) => { reply.sse() })
   app.get('/one', { schema: sseResponse(['progress', 'progress']) }, (_request, reply) => { reply.sse() })
@@ -134,7 +135,7 @@ t.test('without names, a stream has all events of its hub; a name given twice is
   t.same(Object.keys(streamed(document, '/one')), ['progress', 'sse:open', 'sse:gap'])
 })
 
-t.test('with a hub that has no schemas, or with none at all, a stream has the names, and any data', async t => {
+t.test('with a hub without schemas, or without a hub, the document shows the names and any data', async t => {
   for (const options of [{}, null]) {
     const app = await build(t, options)
     app.get('/events', { schema: sseResponse(['anything']) }, async () => null)
@@ -145,7 +146,7 @@ t.test('with a hub that has no schemas, or with none at all, a stream has the na
   }
 })
 
-t.test('a name that the hub has no schema for rejects ready(), and is named with its route', async t => {
+t.test('ready() rejects a name without a schema, with an error that has the name and its route', async t => {
   const app = await build(t)
   app.get('/events', { schema: sseResponse(['notification', 'notificatoin']) }, (_request, reply) => { reply.sse() })
   await t.rejects(Promise.resolve(app.ready()), {
@@ -157,22 +158,22 @@ t.test('a name that the hub has no schema for rejects ready(), and is named with
   await t.rejects(Promise.resolve(other.ready()), SSE_ERR_UNKNOWN_EVENT)
 })
 
-t.test('what is no list of event names is refused', async t => {
+t.test('a value that is not a list of event names is refused', async t => {
   t.throws(() => sseResponse('notification' as never), SSE_ERR_INVALID_OPTION)
   t.throws(() => sseResponse([1] as never), SSE_ERR_INVALID_EVENT_NAME)
   t.throws(() => sseResponse(['sse:open']), SSE_ERR_INVALID_EVENT_NAME)
 })
 
-t.test('the plugin has it as a property, for require()', async t => {
+t.test('sseResponse is a property of the plugin, for require()', async t => {
   t.equal(sse.sseResponse, sseResponse)
 })
 
-t.test('the schemas are those of the hub nearest to the route, whatever was registered first', async t => {
+t.test('the schemas are those of the nearest hub, whether the route or the hub was registered first', async t => {
   const app = await build(t)
   const schema = sseResponse(['notification'])
   app.get('/events', { schema }, (_request, reply) => { reply.sse() })
   await app.register(async child => {
-    // Not awaited: the route comes first.
+    // It is not awaited, so the route is added before the hub.
     child.register(sse, { events: { notification: Type.String(), local: Type.Null() } })
     child.get('/child', { schema }, (_request, reply) => { reply.sse() })
     child.get('/local', { schema: sseResponse(['local']) }, (_request, reply) => { reply.sse() })
@@ -188,7 +189,7 @@ t.test('the schemas are those of the hub nearest to the route, whatever was regi
   t.same(streamed(document, '/local').notification, undefined)
 })
 
-t.test('a document of HEAD routes too is valid', async t => {
+t.test('a document that shows HEAD routes is valid, too', async t => {
   const app = Fastify() as unknown as FastifyInstance
   t.teardown(() => app.close())
   await app.register(swagger, { openapi: { openapi: '3.1.0', info: { title: 'app', version: '1.0.0' } }, exposeHeadRoutes: true })
@@ -198,7 +199,7 @@ t.test('a document of HEAD routes too is valid', async t => {
   t.same(Object.keys(paths['/events']!), ['get', 'head'])
 })
 
-t.test('the rest of a route\'s schema is as ever: its query is checked, its other answers are serialised and documented', async t => {
+t.test('the rest of a route\'s schema works as usual: its query is checked, and its other answers are serialised and documented', async t => {
   const app = await build(t)
   const json = { 'application/json': { schema: Type.Object({ open: Type.Number() }) } }
   const { 200: stream } = sseResponse(['progress']).response
@@ -246,11 +247,11 @@ t.test('Fastify makes no serialiser for a stream', async t => {
   })
   app.get('/events', { schema: { response: { ...sseResponse(['progress']).response, 403: Type.Object({}) } } }, (_request, reply) => { reply.sse() })
   await openStream(t, await listen(app))
-  // Of GET and of HEAD.
+  // One is for GET and one for HEAD.
   t.same(compiled, ['403', '403'])
 })
 
-t.test('a schema that serves two apps serves each', async t => {
+t.test('one schema can be used in two apps', async t => {
   const schema = { querystring: Type.Object({ job: Type.Integer() }), ...sseResponse(['progress']) }
   for (const events of [{ progress: Type.Number() }, { progress: Type.String() }]) {
     const app = await build(t, { events })

@@ -1,3 +1,4 @@
+// Streams together with Fastify's official plugins.
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { once } from 'node:events'
 import { constants, createGunzip } from 'node:zlib'
@@ -26,7 +27,7 @@ async function build (t: Test): Promise<Served> {
   return { log, app: await buildApp(t, {}, { loggerInstance: log.logger }) }
 }
 
-/** After the app's plugins: some of them look at routes as they are added. */
+/** Adds the routes after the app's plugins, because some of these look at routes when they are added. */
 async function serve (app: FastifyInstance): Promise<number> {
   app.get('/events', (_request, reply) => { reply.sse('room') })
   app.get('/plain', async () => 'plain')
@@ -44,7 +45,7 @@ t.test('with @fastify/cors, a page of another origin may read the stream', async
   t.same(log.complaints, [])
 })
 
-t.test('with @fastify/cookie, a cookie set before or in a hook is on the stream, and the request\'s are read', async t => {
+t.test('with @fastify/cookie, a cookie set before or in a hook is sent with the stream, and the request\'s cookies are read', async t => {
   const { app, log } = await build(t)
   await app.register(cookie)
   app.addHook('onSend', async (_request, reply) => { reply.setCookie('late', '2') })
@@ -60,7 +61,7 @@ t.test('with @fastify/cookie, a cookie set before or in a hook is on the stream,
   t.same(log.complaints, [])
 })
 
-t.test('with @fastify/helmet, its headers are on the stream', async t => {
+t.test('with @fastify/helmet, its headers are sent with the stream', async t => {
   const { app, log } = await build(t)
   await app.register(helmet)
   const client = await openStream(t, await serve(app))
@@ -71,7 +72,7 @@ t.test('with @fastify/helmet, its headers are on the stream', async t => {
   t.same(log.complaints, [])
 })
 
-t.test('with @fastify/rate-limit, streams count, carry its headers, and one too many is refused', async t => {
+t.test('with @fastify/rate-limit, streams are counted, have its headers, and are refused above the limit', async t => {
   const { app } = await build(t)
   await app.register(rateLimit, { max: 2, timeWindow: 60_000 })
   const port = await serve(app)
@@ -85,7 +86,7 @@ t.test('with @fastify/rate-limit, streams count, carry its headers, and one too 
   t.equal(app.sse.clientCount(), 2)
 })
 
-t.test('with @fastify/jwt, there is no stream without a token, and one with it', async t => {
+t.test('with @fastify/jwt, a stream needs a token', async t => {
   const { app, log } = await build(t)
   await app.register(jwt, { secret: 'not much of a secret' })
   app.get('/private', { onRequest: request => request.jwtVerify() }, (request, reply) => {
@@ -101,7 +102,7 @@ t.test('with @fastify/jwt, there is no stream without a token, and one with it',
   t.notOk(log.complaints.some(({ level }) => level > 40))
 })
 
-t.test('beside @fastify/compress as it comes, the stream is not compressed', async t => {
+t.test('with @fastify/compress and its defaults, the stream is not compressed', async t => {
   const { app, log } = await build(t)
   await app.register(compress, { threshold: 0 })
   const client = await openStream(t, await serve(app), { headers: { 'accept-encoding': 'gzip, br' } })
@@ -112,9 +113,9 @@ t.test('beside @fastify/compress as it comes, the stream is not compressed', asy
 
 interface Decoded {
   readonly response: IncomingMessage
-  /** Resolves with the events once there are so many. */
+  /** Resolves with the events when there are at least `count`. */
   events: (count: number) => Promise<ReturnType<typeof parseEvents>>
-  /** Resolves with all events once the stream has ended whole; rejects where it was cut. */
+  /** Resolves with all events when the stream has ended completely, and rejects if it was cut. */
   end: () => Promise<ReturnType<typeof parseEvents>>
 }
 
@@ -128,7 +129,7 @@ async function openGzip (t: Test, port: number): Promise<Decoded> {
   let text = ''
   decoded.on('data', data => { text += data })
   const ended = once(decoded, 'end')
-  // Awaited in `end`, if at all.
+  // Some tests never call `end`, so this handles the rejection.
   ended.catch(() => {})
   return {
     response,
@@ -143,10 +144,10 @@ async function openGzip (t: Test, port: number): Promise<Decoded> {
   }
 }
 
-/** Compresses event streams as well, and sends each event when it comes. */
+/** Also compresses event streams, and sends each event when it comes. */
 const flushing = { customTypes: /event-stream/, encodings: ['gzip' as const], zlibOptions: { flush: constants.Z_SYNC_FLUSH } }
 
-t.test('with @fastify/compress made to compress event streams and to flush, the decoded stream is right and ends whole', async t => {
+t.test('with @fastify/compress made to compress event streams and to flush, the decoded stream is right and ends completely', async t => {
   const { app, log } = await build(t)
   await app.register(compress, flushing)
   const port = await serve(app)
@@ -163,7 +164,7 @@ t.test('with @fastify/compress made to compress event streams and to flush, the 
   t.same(log.complaints, [])
 })
 
-t.test('with @fastify/compress made to compress event streams, a client that leaves is gone from the hub', async t => {
+t.test('with @fastify/compress made to compress event streams, a client that leaves is removed from the hub', async t => {
   const { app } = await build(t)
   await app.register(compress, flushing)
   const stream = await openGzip(t, await serve(app))
@@ -174,7 +175,7 @@ t.test('with @fastify/compress made to compress event streams, a client that lea
   t.equal(app.sse.clientCount(), 0)
 })
 
-t.test('with @fastify/compress made to compress event streams, the last events leave when the app closes', async t => {
+t.test('with @fastify/compress made to compress event streams, the last events are sent when the app closes', async t => {
   const { app } = await build(t)
   await app.register(compress, flushing)
   const stream = await openGzip(t, await serve(app))
@@ -184,7 +185,7 @@ t.test('with @fastify/compress made to compress event streams, the last events l
   t.equal((await stream.end()).at(-1)!.data, 'the last')
 })
 
-/** All of them, each set so that it has something to say on every reply. */
+/** Registers all six plugins. Each is set so that it adds something to every reply. */
 async function registerAll (app: FastifyInstance): Promise<void> {
   await app.register(cors, { origin: true })
   await app.register(cookie)
@@ -197,7 +198,7 @@ async function registerAll (app: FastifyInstance): Promise<void> {
   })
 }
 
-t.test('with all six plugins, their headers are on the stream, events arrive, and its connection can be used again', async t => {
+t.test('with all six plugins, their headers are sent with the stream, events arrive, and its connection can be used again', async t => {
   const { app, log } = await build(t)
   await app.register(compress)
   await registerAll(app)
@@ -215,7 +216,7 @@ t.test('with all six plugins, their headers are on the stream, events arrive, an
   app.sse.clients()[0]!.close()
   await client.until(() => client.complete)
   const responses = await responsesAfter(client, '/plain')
-  // Without the token.
+  // The second request has no token.
   t.same(responses.map(({ status }) => status), [200, 401])
 })
 

@@ -1,3 +1,4 @@
+// `presence()`, and the events "join" and "leave".
 import t from 'tap'
 import type { SSEPresence } from '../../lib/index.js'
 import { buildApp } from '../support/app.js'
@@ -22,7 +23,7 @@ t.test('presence() rejects a bad channel name', async t => {
   await t.rejects(app.sse.presence(''), { code: 'SSE_ERR_INVALID_CHANNEL' })
 })
 
-t.test('"join" and "leave" tell of every channel that a stream comes to and leaves, however it does', async t => {
+t.test('"join" and "leave" report every channel that a stream joins or leaves, in every way that it may do so', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const seen: string[] = []

@@ -1,4 +1,4 @@
-// A real Prometheus that scrapes the real example, and the dashboard's queries, asked as Grafana would.
+// A real Prometheus scrapes the real example. The dashboard's queries are sent as Grafana would send them.
 import { readFile } from 'node:fs/promises'
 import { Registry } from 'prom-client'
 import t from 'tap'
@@ -28,7 +28,7 @@ const { templating: { list: variables }, panels } = JSON.parse(await readFile(`$
 
 const finite = (value: string): boolean => Number.isFinite(Number(value))
 
-t.test('the example\'s dashboard, on what a real Prometheus scraped of the real example', { skip: withoutPrometheus || withoutRedis }, async t => {
+t.test('the example\'s dashboard with a real Prometheus that scrapes the example', { skip: withoutPrometheus || withoutRedis }, async t => {
   const redis = await RedisServer.start(t)
   const { address } = await startServer(t, 'examples/metrics/server.ts', { REDIS_URL: redis.url })
   const port = Number(new URL(address).port)
@@ -55,7 +55,7 @@ t.test('the example\'s dashboard, on what a real Prometheus scraped of the real 
     t.same(Object.keys(values), ['__rate_interval', 'job', 'instance'])
   })
 
-  await t.test('its queries ask for every metric of the hub, and for none that is not there', async t => {
+  await t.test('its queries use every metric of the hub, and no metric that does not exist', async t => {
     const names = [...(await (await fetch(`${address}/metrics`)).text()).matchAll(/^# TYPE (\w+)/gm)].map(match => match[1]!)
     const asked = new Set(panels.flatMap(({ targets = [] }) => targets.flatMap(({ expr }) => [...expr.matchAll(/\b(\w+)\{/g)].map(match => match[1]!.replace(/_(bucket|sum|count)$/, '')))))
     t.same([...asked].filter(name => !names.includes(name)), [])
@@ -65,14 +65,15 @@ t.test('the example\'s dashboard, on what a real Prometheus scraped of the real 
   await t.test('each of its queries returns data', async t => {
     const queries = panels.flatMap(({ title, targets = [] }) => targets.map(({ expr }) => ({ title, query: filled(expr) })))
     t.ok(queries.length > 25)
-    // Rates want some scrapes and quotients some events: it is asked until there is a figure, or tap's patience ends.
+    // Rates need several scrapes, and quotients need some events. So a query is repeated until it has a figure, or until tap
+    // ends the test.
     await Promise.all(queries.map(async ({ title, query }) => {
       const samples = await prometheus.until(query, samples => samples.length > 0 && samples.every(({ value: [, value] }) => finite(value)))
       t.ok(samples.length > 0, `${title}: ${query} is ${samples[0]!.value[1]}`)
     }))
   })
 
-  await t.test('its panels lie beside one another', t => {
+  await t.test('its panels do not overlap', t => {
     const taken = new Set<string>()
     for (const { title, gridPos: { x, y, w, h } } of panels) {
       t.ok(x + w <= 24, title)
@@ -85,7 +86,7 @@ t.test('the example\'s dashboard, on what a real Prometheus scraped of the real 
     t.end()
   })
 
-  await t.test('Prometheus sees what happens: events, and who comes and goes', async t => {
+  await t.test('Prometheus sees events, connects and disconnects', async t => {
     const events = async (): Promise<number> => Number((await prometheus.query('sse_published_total'))[0]!.value[1])
     const before = await events()
     await prometheus.until('sse_published_total', samples => Number(samples[0]!.value[1]) > before)
@@ -96,7 +97,7 @@ t.test('the example\'s dashboard, on what a real Prometheus scraped of the real 
     t.equal(opened!.value[1], '3')
   })
 
-  await t.test('and that the broker is away', async t => {
+  await t.test('Prometheus sees that the broker is away', async t => {
     await redis.kill()
     t.match(await prometheus.until('sse_broker_up == 0', samples => samples.length > 0), [{ metric: { job: 'app' } }])
     await redis.run()
@@ -105,7 +106,7 @@ t.test('the example\'s dashboard, on what a real Prometheus scraped of the real 
   })
 })
 
-t.test('Prometheus\'s own tool has nothing to say against the metrics', { skip: withoutPrometheus }, async t => {
+t.test('Prometheus\'s own tool finds no fault in the metrics', { skip: withoutPrometheus }, async t => {
   const register = new Registry()
   const app = await buildApp(t, { metrics: { register } })
   const open = await opener(t, app)

@@ -1,3 +1,4 @@
+// Publishing: who gets an event, its options, and the beginning of a stream.
 import t from 'tap'
 import { SSE_ERR_INVALID_CHANNEL, type SSEPublishOptions } from '../../lib/index.js'
 import { buildApp } from '../support/app.js'
@@ -13,7 +14,7 @@ t.test('send() reaches every client, whatever its channels', async t => {
   for (const stream of streams) t.strictSame(await received(stream), [{ id, event: 'hello', data: '{"a":1}' }])
 })
 
-t.test('toChannel() reaches those in the channel and nobody else', async t => {
+t.test('toChannel() reaches the clients in the channel and no others', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const inside = [await open('news'), await open(['news', 'alerts'])]
@@ -24,7 +25,7 @@ t.test('toChannel() reaches those in the channel and nobody else', async t => {
   for (const stream of outside) t.strictSame(await received(stream), [])
 })
 
-t.test('toChannels() reaches a client that is in several of them once', async t => {
+t.test('toChannels() reaches a client once, even if it is in several of the channels', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const both = await open(['news', 'alerts'])
@@ -37,7 +38,7 @@ t.test('toChannels() reaches a client that is in several of them once', async t 
   t.strictSame(await received(none), [])
 })
 
-t.test('what went to several channels is replayed once to a client that is in several of them', async t => {
+t.test('an event for several channels is replayed once to a client that is in several of them', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const { id } = await app.sse.toChannels(['news', 'alerts'], 'hello', 1)
@@ -45,13 +46,13 @@ t.test('what went to several channels is replayed once to a client that is in se
   t.strictSame(await received(await open(['alerts'])), [{ id, event: 'hello', data: '1' }])
 })
 
-t.test('toChannels() to no channel is refused', async t => {
+t.test('toChannels() with an empty list is refused', async t => {
   const app = await buildApp(t)
   await t.rejects(app.sse.toChannels([], 'hello', 1), SSE_ERR_INVALID_CHANNEL)
   t.equal(app.sse.stats().published, 0)
 })
 
-t.test('toClient() reaches all connections of one id and nobody else', async t => {
+t.test('toClient() reaches all connections of one id and no others', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const alice = [await open([], { id: 'alice' }), await open('news', { id: 'alice' })]
@@ -72,7 +73,7 @@ t.test('toClient() reaches a client by the random id that the hub gave it', asyn
   t.strictSame(await receivedNames(other), [])
 })
 
-t.test('toClient() reaches a client that keeps broadcasts out', async t => {
+t.test('toClient() reaches a client that gets no broadcasts', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const stream = await open([], { id: 'alice', broadcast: false })
@@ -80,7 +81,7 @@ t.test('toClient() reaches a client that keeps broadcasts out', async t => {
   t.strictSame(await receivedNames(stream), ['hello'])
 })
 
-t.test('a publish that is for nobody is accepted and answers 0', async t => {
+t.test('a publish that no client gets is accepted, and has 0 recipients', async t => {
   const app = await buildApp(t)
   const answers = [
     await app.sse.send('hello', 1),
@@ -92,7 +93,7 @@ t.test('a publish that is for nobody is accepted and answers 0', async t => {
   t.equal(new Set(answers.map(({ id }) => id)).size, 4, 'every event has an id of its own')
 })
 
-t.test('a channel can have any name, those of object members included', async t => {
+t.test('a channel can have any name, such as that of an object\'s member', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   for (const name of ['__proto__', 'constructor', 'toString', 'with space', 'a:b/c?d', 'größe 🎉', ' ', 'x'.repeat(256)]) {
@@ -140,7 +141,7 @@ t.test('except skips all connections of a client id, and is not counted', async 
   t.strictSame(message, { id, event: 'message', data: '"hi"' })
 })
 
-t.test('except holds in a replay, too', async t => {
+t.test('except also works in a replay', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   await app.sse.toChannel('chat', 'message', 1, { except: 'alice' })
@@ -149,7 +150,7 @@ t.test('except holds in a replay, too', async t => {
   t.strictSame(await receivedNames(await open('chat', { id: 'bob' })), ['message', 'other'])
 })
 
-t.test('an except that names nobody skips nobody', async t => {
+t.test('except with an unknown id skips no client', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const stream = await open()
@@ -174,7 +175,7 @@ t.test('retry puts a retry: field into the event, live and replayed', async t =>
   t.match(late.raw.text, wire)
 })
 
-t.test('raw: true sends a string as it is, its line breaks as LF', async t => {
+t.test('raw: true sends a string as it is, with its line breaks as LF', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const stream = await open()
@@ -183,7 +184,7 @@ t.test('raw: true sends a string as it is, its line breaks as LF', async t => {
   t.match(stream.raw.text, `event: fragment\ndata: <ul>\ndata:   <li>a</li>\ndata: </ul>\ndata: \nid: ${id}\n\n`)
 })
 
-t.test('the same idempotencyKey stores an event once and gives the same answer', async t => {
+t.test('with the same idempotencyKey, an event is stored once and gets the same answer', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const stream = await open('news')
@@ -199,7 +200,7 @@ t.test('the same idempotencyKey stores an event once and gives the same answer',
   t.equal(app.sse.stats().published, 2)
 })
 
-t.test('an idempotencyKey holds for transient events, too', async t => {
+t.test('an idempotencyKey works for transient events, too', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const stream = await open()
@@ -226,7 +227,7 @@ t.test('options may be given as undefined', async t => {
   await app.sse.send('hello', 1, undefined)
 })
 
-t.test('broadcast: false keeps out what send() publishes, live and from history', async t => {
+t.test('with broadcast: false, a client gets no events of send(), live or from history', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   await app.sse.send('before', 1)
@@ -238,7 +239,7 @@ t.test('broadcast: false keeps out what send() publishes, live and from history'
   t.strictSame(await receivedNames(usual), ['before', 'hello', 'message'])
 })
 
-t.test('events lets only the events of these names through, live and from history', async t => {
+t.test('with events, a client gets only the events with these names, live and from history', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   await app.sse.send('a', 1)
@@ -252,7 +253,7 @@ t.test('events lets only the events of these names through, live and from histor
   t.strictSame((await received(stream)).map(({ data }) => data), ['1', '3', '7'])
 })
 
-t.test('an empty list of events lets none through', async t => {
+t.test('with an empty list of events, a client gets none', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const stream = await open([], { events: [] })
@@ -274,7 +275,7 @@ t.test('a stream begins with the hub\'s retry and the greeting', async t => {
     `retry: 3000\nevent: sse:open\ndata: {"clientId":"alice","recovered":false}\nid: ${greeting.id}\n\nevent: hello\ndata: 1\nid: ${id}\n\n`))
 })
 
-t.test('a greeting before a replay carries no id', async t => {
+t.test('a greeting before a replay has no id', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const { id } = await app.sse.send('hello', 1)
@@ -284,7 +285,7 @@ t.test('a greeting before a replay carries no id', async t => {
     `retry: 3000\nevent: sse:open\ndata: {"clientId":"alice","recovered":false}\n\nevent: hello\ndata: 1\nid: ${id}\n\n`))
 })
 
-t.test('each beginning of a stream is byte-exact', async t => {
+t.test('the bytes at the beginning of a stream are exact', async t => {
   for (const where of ['the registration', 'reply.sse()']) {
     for (const [options, beginning] of [
       [{ greeting: false }, 'retry: 3000\n\n'],
@@ -305,7 +306,7 @@ t.test('each beginning of a stream is byte-exact', async t => {
   }
 })
 
-t.test('the options of reply.sse() go before those of the registration', async t => {
+t.test('the options of reply.sse() have priority over those of the registration', async t => {
   const app = await buildApp(t, { greeting: false, retry: null, replay: 'none' })
   const open = await opener(t, app)
   await app.sse.send('hello', 1)
@@ -334,7 +335,7 @@ t.test('join() subscribes from now on, leave() unsubscribes', async t => {
   t.strictSame(await receivedNames(stream), ['during', 'both', 'lobby'])
 })
 
-t.test('events arrive in the order in which they were published, whatever way they went', async t => {
+t.test('events arrive in the order in which they were published, whichever method published them', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const streams = [await open(['a', 'b'], { id: 'alice' }), await open(['b', 'a'], { id: 'alice' })]
@@ -353,7 +354,7 @@ t.test('events arrive in the order in which they were published, whatever way th
   }
 })
 
-t.test('a publish from a connect listener reaches the new client, behind its greeting', async t => {
+t.test('an event that a connect listener publishes reaches the new client after its greeting', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   app.sse.on('connect', client => { app.sse.toClient(client.id, 'welcome', client.id) })

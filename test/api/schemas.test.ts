@@ -1,3 +1,4 @@
+// Declared events: data is checked by its schema, and only declared fields are sent.
 import { Type, type TSchema } from '@sinclair/typebox'
 import Fastify from 'fastify'
 import t, { type Test } from 'tap'
@@ -7,7 +8,7 @@ import { opener } from '../support/open.js'
 
 const User = Type.Object({ name: Type.String(), age: Type.Optional(Type.Integer()) })
 
-/** What arrives of each of these, by a schema. */
+/** Publishes each value with a schema, and resolves with the data that arrives. */
 async function declaredOf (t: Test, schema: TSchema, data: readonly unknown[]): Promise<unknown[]> {
   const app = await buildApp(t, { events: { x: schema } })
   const open = await opener(t, app)
@@ -20,7 +21,7 @@ t.test('data that fits its schema is sent', async t => {
   t.strictSame(await declaredOf(t, User, [{ name: 'a' }, { name: 'b', age: 1 }]), [{ name: 'a' }, { name: 'b', age: 1 }])
 })
 
-t.test('data that does not fit is refused, with the event and the path, and nothing is sent', async t => {
+t.test('data that does not fit is refused with an error that has the event and the path, and nothing is sent', async t => {
   const app = await buildApp(t, { events: { user: User, users: Type.Array(User), text: Type.String(), nothing: Type.Null(), end: Type.Any() } })
   const open = await opener(t, app)
   const { raw, client } = await open('room', { id: 'alice', greeting: false })
@@ -86,14 +87,14 @@ t.test('a field that the schema does not declare never leaves the server', async
   }
 })
 
-t.test('a field that the schema does not declare may be anything: it is not looked at', async t => {
+t.test('a field that the schema does not declare may have any value, because it is not checked', async t => {
   const circle: Record<string, unknown> = { name: 'a' }
   circle.self = circle
   const data = [circle, { name: 'a', save () {} }, { name: 'a', n: 1n, s: Symbol('x') }, { name: 'a', parts: new DataView(new ArrayBuffer(1)) }]
   t.strictSame(await declaredOf(t, User, data), data.map(() => ({ name: 'a' })))
 })
 
-t.test('every declared field is sent, whichever part of a union or an intersection declares it', async t => {
+t.test('every field that some part of a union or an intersection declares is sent', async t => {
   const Less = Type.Object({ type: Type.String() })
   const More = Type.Object({ type: Type.String(), detail: Type.String() })
   t.strictSame(await declaredOf(t, Type.Union([Less, More]), [{ type: 'a', detail: 'b' }]), [{ type: 'a', detail: 'b' }])
@@ -101,7 +102,7 @@ t.test('every declared field is sent, whichever part of a union or an intersecti
   t.strictSame(await declaredOf(t, Nested, [{ in: { a: 1, b: 2, c: 3 } }]), [{ in: { a: 1, b: 2 } }])
 })
 
-t.test('what the parts of an intersection declare of the same items is sent together', async t => {
+t.test('if several parts of an intersection declare the same items, the fields of all parts are sent', async t => {
   const A = Type.Object({ a: Type.Number() })
   const B = Type.Object({ b: Type.Number() })
   const both = { a: 1, b: 2, secret: 3 }
@@ -115,19 +116,19 @@ t.test('what the parts of an intersection declare of the same items is sent toge
   ])
 })
 
-t.test('an array that is declared as anything is sent whole', async t => {
+t.test('an array of a schema that accepts any value is sent as a whole', async t => {
   t.strictSame(await declaredOf(t, Type.Union([Type.Unknown(), Type.Null()]), [[1, { a: 1 }]]), [[1, { a: 1 }]])
   t.strictSame(await declaredOf(t, Type.Any(), [[1, { a: 1 }]]), [[1, { a: 1 }]])
 })
 
-t.test('a field that is declared as anything is sent as JSON says', async t => {
+t.test('a field of a schema that accepts any value is sent as JSON', async t => {
   const data = { any: { date: new Date(0), bytes: Uint8Array.of(1), view: new DataView(Uint8Array.of(1).buffer), deep: [{ any: 1 }] } }
   t.strictSame(await declaredOf(t, Type.Object({ any: Type.Any() }), [data]), [
     { any: { date: '1970-01-01T00:00:00.000Z', bytes: 'AQ==', view: 'AQ==', deep: [{ any: 1 }] } }
   ])
 })
 
-t.test('additional properties that the schema declares are sent, by their schema', async t => {
+t.test('declared additional properties are sent as their schema says', async t => {
   const schema = Type.Object({ name: Type.String() }, { additionalProperties: Type.Object({ n: Type.Number() }) })
   t.strictSame(await declaredOf(t, schema, [{ name: 'a', more: { n: 1, secret: 1 } }]), [{ name: 'a', more: { n: 1 } }])
 })
@@ -145,7 +146,7 @@ t.test('binary data and dates can be declared', async t => {
   ])
 })
 
-t.test('what fits the schema and still can\'t be serialised is refused', async t => {
+t.test('data that fits the schema but can\'t be serialised is refused', async t => {
   const circle: Record<string, unknown> = { nodes: [] }
   circle.nodes = [circle]
   const app = await buildApp(t, {
@@ -174,7 +175,7 @@ t.test('raw data is checked by its schema and sent as it is', async t => {
   t.strictSame((await raw.untilEvents(2)).map(({ data }) => data), ['<p>\n</p>', '"<p>"'])
 })
 
-t.test('an event without a schema is refused by every call that takes one', async t => {
+t.test('an event without a schema is refused by every call that takes an event', async t => {
   const app = await buildApp(t, { events: { known: Type.Any() } })
   let events: string[] = []
   app.get('/filtered', (_request, reply) => { reply.sse([], { events }) })
@@ -204,7 +205,7 @@ t.test('an event without a schema is refused by every call that takes one', asyn
   t.strictSame((await raw.untilEvents(1)).map(({ event }) => event), ['known'])
 })
 
-t.test('a name that every object has can be declared', async t => {
+t.test('a name that every object has as a property can be declared', async t => {
   const app = await buildApp(t, { events: { ['__proto__']: Type.Number(), constructor: Type.Number() } })
   const open = await opener(t, app)
   const { raw } = await open([], { greeting: false })
@@ -214,12 +215,12 @@ t.test('a name that every object has can be declared', async t => {
   t.strictSame((await raw.untilEvents(2)).map(({ event }) => event), ['__proto__', 'constructor'])
 })
 
-t.test('with no event declared, none can be sent', async t => {
+t.test('if no event is declared, no event can be sent', async t => {
   const app = await buildApp(t, { events: {} })
   await t.rejects(app.sse.send('x', 1), { code: 'SSE_ERR_UNKNOWN_EVENT' })
 })
 
-t.test('the serializer is not asked for events that have a schema', async t => {
+t.test('the serializer is not called for events with a schema', async t => {
   const app = await buildApp(t, { events: { x: User }, serializer: () => 'custom' })
   const open = await opener(t, app)
   const { raw } = await open([], { greeting: false })
@@ -227,7 +228,7 @@ t.test('the serializer is not asked for events that have a schema', async t => {
   t.strictSame((await raw.untilEvents(1)).map(({ data }) => data), ['{"name":"a"}'])
 })
 
-t.test('what is no TypeBox schema, or no event name, rejects register()', async t => {
+t.test('register() rejects a value that is not a TypeBox schema, and a bad event name', async t => {
   const bad: Array<[events: unknown, message: RegExp]> = [
     [{ x: { type: 'string' } }, /"events".*"x" is not a TypeBox schema; those of @sinclair\/typebox are/],
     [{ x: null }, /"events".*"x" is not a TypeBox schema/],

@@ -1,4 +1,4 @@
-// What a scenario has to work with: processes, and how large it may be here.
+// What a scenario works with: processes, and how large it may be on this machine.
 import { RedisServer } from '../support/redis-server.js'
 import { fileLimit, mostClients } from './files.js'
 import { Process } from './rpc.js'
@@ -19,15 +19,15 @@ export interface Setup {
   readonly port: number
 }
 
-/** Which instances there are to be. */
+/** The instances that a scenario needs. */
 export interface Cluster {
   readonly subject: SubjectName
   readonly instances: number
-  /** The settings of the Redis that is between them; `null` for none. */
+  /** The settings of the Redis that the instances share, or `null` for no Redis. */
   readonly redis: readonly string[] | null
 }
 
-/** Instances and their clients. They and Redis share the cores: none has one of its own. */
+/** Instances and their clients. They and Redis share the cores: no process has its own. */
 export interface ClusterSetup {
   readonly redis: RedisServer | null
   readonly servers: ReadonlyArray<Process<ServerMethods>>
@@ -35,14 +35,14 @@ export interface ClusterSetup {
 }
 
 export class Bench {
-  /** What was scaled down, and why. */
+  /** What was made smaller, and why. */
   readonly notes = new Set<string>()
   readonly #quick: boolean
-  /** Node's own flags for the measured process. */
+  /** Flags for Node in the measured process. */
   readonly #flags: readonly string[]
 
   /**
-   * @param quick a small run that shows that all works, and measures nothing
+   * @param quick for a small run that only shows that everything works. Its figures mean nothing.
    * @param profiles a folder for CPU profiles of the measured processes
    */
   constructor (quick: boolean, profiles: string | undefined) {
@@ -50,7 +50,7 @@ export class Bench {
     this.#flags = profiles === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profiles}`]
   }
 
-  /** How many clients a scenario that wants so many can have. */
+  /** How many clients there can be, if a scenario wants this number. */
   clients (wanted: number): number {
     if (this.#quick) return Math.min(wanted, 60)
     if (wanted <= mostClients) return wanted
@@ -58,7 +58,7 @@ export class Bench {
     return mostClients
   }
 
-  /** How long, or how often, a scenario that wants so much may go on. */
+  /** How long, or how often, something may be done, if a scenario wants this number. */
   amount (wanted: number): number {
     return this.#quick ? Math.ceil(wanted / 50) : wanted
   }

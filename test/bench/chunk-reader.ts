@@ -1,4 +1,5 @@
-// Reads one chunked response, as fast as JavaScript can, and hands on what is in its chunks. It must not know what that is.
+// Reads one chunked response as fast as JavaScript can, and passes on the content of its chunks. It must not know what the
+// content is.
 
 const LF = 10
 const CR = 13
@@ -7,18 +8,18 @@ const HEAD_END = '\r\n\r\n'
 const enum State { Head, Size, SizeEnd, Data, DataEnd, End }
 
 export abstract class ChunkReader {
-  /** Whether the response's head, and something behind it, has come. */
+  /** Whether the response's head has come, and at least one byte after it. */
   open = false
-  /** Bytes in chunks so far. */
+  /** Bytes of chunk content that have come. */
   bytes = 0
   #state = State.Head
   #head = ''
-  /** Bytes left of the present chunk. */
+  /** Bytes of the current chunk that have not come. */
   #left = 0
 
   /**
-   * Is given what is in a chunk, or a part of it.
-   * @param last whether the chunk ends with it
+   * Gets the content of a chunk, or a part of it.
+   * @param last whether the chunk ends with these bytes
    */
   protected abstract readBody (bytes: Buffer, at: number, end: number, last: boolean): void
 
@@ -27,7 +28,7 @@ export abstract class ChunkReader {
     return this.#state === State.End
   }
 
-  /** @throws where something is not as it should be */
+  /** @throws if the response is malformed */
   read (bytes: Buffer, length: number): void {
     let at = 0
     while (at < length) {

@@ -8,28 +8,26 @@ const NUMBER_KEY = Buffer.from('{"n":"')
 const ID_KEY = Buffer.from('id:')
 
 export class EventReader extends ChunkReader {
-  /** The number of the event that comes next. */
+  /** The number of the next event. */
   next: number
   /** How many events have come so far. */
   events = 0
-  /** Is told when each event was published; `null` where nobody wants to know. */
+  /** Gets the time at which each event was published, or is `null`. */
   onTime: ((time: number) => void) | null = null
-  /** Is given every event's number, where the order is another than one after the other: it checks, and moves `next`. */
+  /** Gets every event's number, if the numbers do not come in simple order. It checks them and sets `next`. */
   onNumber: ((number: number) => void) | null = null
   /** Bytes of an event's data. */
   readonly #size: number
-  /** From an event's number, by its rest, to the next one's of the same client. */
+  /** The distance from an event to the client's next event. Its index is the event's number modulo the array's length. */
   readonly #steps: Uint8Array
-  /** What was read of an event whose end has not come. */
+  /** The bytes of an event whose end has not come. */
   #carry: Buffer | null = null
-  /** Length of the last event's text: the next one's is often the same. */
+  /** Length of the last event's text. The next event often has the same length. */
   #length = 0
-  /** How much of it came behind the data: with some servers that is the id. */
+  /** How many bytes of it came after the data. Some servers write the id there. */
   #tail = 2
 
-  /**
-   * @param steps distances to the client's next event, by an event's number modulo their count
-   */
+  /** @param steps distances to the client's next event, by an event's number modulo their count */
   constructor (size: number, first: number, steps: Uint8Array) {
     super()
     this.#size = size
@@ -58,7 +56,7 @@ export class EventReader extends ChunkReader {
       this.#event(text, 0, text.length)
     }
     while (at < end) {
-      // The next event is often as long as the last one: no search then.
+      // The next event is often as long as the last one. Then no search is needed.
       const likely = at + this.#length
       if (likely <= end && this.#event(bytes, at, likely)) {
         at = likely
@@ -84,7 +82,7 @@ export class EventReader extends ChunkReader {
     return true
   }
 
-  /** Takes note of these bytes, if they are a numbered event; a greeting, a retry or a comment is none. */
+  /** Takes these bytes if they are a numbered event. A greeting, a retry field or a comment is not one. */
   #event (bytes: Buffer, start: number, stop: number): boolean {
     if (!this.#isEvent(bytes, start, stop)) return false
     this.#length = stop - start
@@ -93,10 +91,7 @@ export class EventReader extends ChunkReader {
     return true
   }
 
-  /**
-   * An event has come.
-   * @param time when it was published, where somebody wants to know
-   */
+  /** @param time when the event was published, if `onTime` is set */
   protected take (number: number, time: number): void {
     this.events++
     if (this.onNumber !== null) {
@@ -109,7 +104,7 @@ export class EventReader extends ChunkReader {
   }
 }
 
-/** How much of an event comes behind its data. */
+/** How many bytes of an event come after its data. */
 function tailOf (bytes: Buffer, start: number, stop: number): number {
   const line = bytes.lastIndexOf(LF, stop - 3) + 1
   return line > start && bytes.subarray(line, line + ID_KEY.length).equals(ID_KEY) ? stop - line + 1 : 2

@@ -1,7 +1,7 @@
-// How many files, and so connections, a process may have open here.
+// How many files, and so how many connections, a process may have open on this machine.
 import { spawnSync } from 'node:child_process'
 
-/** File descriptors that a process needs beside its clients'. */
+/** File descriptors that a process needs in addition to those of its clients. */
 const OTHER_FILES = 200
 
 export const fileLimit = Number(spawnSync('sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' }).stdout) || Infinity

@@ -1,16 +1,16 @@
-// Reads an event stream that comes as gzip, and checks its events: fast where many clients are given the same bytes.
+// Reads an event stream that comes as gzip, and checks its events. It is fast where many clients get the same bytes.
 import { constants, gunzipSync, inflateRawSync } from 'node:zlib'
 import { EventReader } from './event-reader.js'
 
 /** The header without optional fields (RFC 1952 2.3). */
 const HEADER_BYTES = 10
 const HEADER = Buffer.from([0x1f, 0x8b, 8, 0])
-/** What a sync flush ends with (RFC 1951 3.2.4), and a last block with nothing in it. */
+/** The end of a sync flush (RFC 1951 3.2.4), and a last block that is empty. */
 const FLUSHED = Buffer.from([0, 0, 0xff, 0xff])
 const LAST_BLOCK = Buffer.from([3, 0])
-/** How far back a block may refer. */
+/** How many bytes back a block may refer. */
 const WINDOW = 32768
-/** What is remembered of blocks that others may be given as well. */
+/** How many blocks are remembered, because other clients may get them as well. */
 const MOST_KNOWN = 2000
 
 interface Event {
@@ -18,24 +18,24 @@ interface Event {
   readonly time: number
 }
 
-/** How a server compresses: in blocks that refer to nothing before their chunk, or in one stream a client. */
+/** How a server compresses: in blocks that refer to nothing before their chunk, or in one stream for each client. */
 export type Compressed = 'blocks' | 'stream'
 
-/** The events of blocks that stand alone, by the blocks' bytes. */
+/** The events of blocks that stand alone. The key is the bytes of the blocks. */
 const known = new Map<string, readonly Event[]>()
 
 export class GzipReader extends EventReader {
   readonly #compressed: Compressed
-  /** What it has got of blocks whose end has not come. */
+  /** Bytes of blocks whose end has not come. */
   #waiting: Buffer | null = null
   #begun = false
-  /** What its next blocks may refer to, where they may. */
+  /** What the next blocks may refer to, in a stream whose blocks do not stand alone. */
   #window: Buffer | undefined
-  /** All that came, where it is to be looked at as a whole. */
+  /** All bytes that came, if `check` looks at the whole stream. */
   readonly #all: Buffer[] | null
   readonly #create: () => Text
 
-  /** @param whole whether `check` decodes all that came once more, as any receiver would */
+  /** @param whole whether `check` decodes the whole stream again, as any receiver would */
   constructor (size: number, first: number, steps: Uint8Array, compressed: Compressed, whole: boolean) {
     super(size, first, steps)
     this.#compressed = compressed
@@ -43,7 +43,7 @@ export class GzipReader extends EventReader {
     this.#create = () => new Text(size, first, steps)
   }
 
-  /** @throws where the stream as a whole is no gzip, or holds other events than its blocks did */
+  /** @throws if the whole stream is not gzip, or if it has other events than its blocks had */
   check (): void {
     if (this.#all === null) return
     const text = this.#create()
@@ -69,14 +69,14 @@ export class GzipReader extends EventReader {
     for (const { number, time } of events) this.take(number, time)
   }
 
-  /** Each different chunk is decoded once, by itself, whoever gets it. That it can be shows that it fits anybody's stream. */
+  /** Each different chunk is decoded once and alone, for all clients. This shows that it fits into any client's stream. */
   #decodedOnce (blocks: Buffer): readonly Event[] {
     const key = blocks.toString('latin1')
     let events = known.get(key)
     if (events === undefined) {
-      // With the last block behind it, the decoder is content only if it ends where a block ends, and on a byte.
+      // With an empty last block after it, the decoder accepts the chunk only if it ends at a block's end, on a whole byte.
       const whole = Buffer.concat([blocks, LAST_BLOCK])
-      // The type of the synchronous functions does not know the option `info`.
+      // The types of the synchronous functions do not have the option `info`.
       const { buffer, engine } = inflateRawSync(whole, { info: true }) as unknown as { buffer: Buffer, engine: { bytesWritten: number } }
       if (engine.bytesWritten !== whole.length) throw new Error('a stream ends within a chunk')
       events = this.#create().eventsOf(buffer)
@@ -88,20 +88,20 @@ export class GzipReader extends EventReader {
 
   #decodedInOrder (blocks: Buffer): readonly Event[] {
     const text = inflateRawSync(blocks, { dictionary: this.#window, finishFlush: constants.Z_SYNC_FLUSH })
-    // A flush that fills zlib's buffer to the last byte is followed by one of nothing.
+    // If a flush fills zlib's buffer to the last byte, an empty flush follows.
     if (text.length === 0) return []
     this.#window = this.#window === undefined ? text : Buffer.concat([this.#window, text]).subarray(-WINDOW)
     return this.#create().eventsOf(text)
   }
 }
 
-/** Reads what was decoded. */
+/** Reads text that was decoded. */
 class Text extends EventReader {
   readAll (text: Buffer): void {
     this.readBody(text, 0, text.length, true)
   }
 
-  /** Whole events alone; whether they are the ones that should come is for others to say. */
+  /** Throws unless all events are whole. The caller checks whether they are the expected events. */
   eventsOf (text: Buffer): readonly Event[] {
     if (!text.subarray(-2).equals(Buffer.from('\n\n'))) throw new Error('blocks end within an event')
     const events: Event[] = []

@@ -1,5 +1,4 @@
-// The hub alone, in the measured process: many channels with one subscriber each, whose stream takes all and keeps
-// nothing.
+// Measures the hub alone, in this process. It has many channels with one subscriber each, and the streams keep nothing.
 import { MemoryBroker } from '../../lib/brokers/memory.js'
 import { coreOf, Hub } from '../../lib/hub/hub.js'
 import { hubOptions } from '../../lib/options.js'
@@ -14,9 +13,9 @@ export interface Channels {
 }
 
 export interface ChannelCost {
-  /** Microseconds a publish, its write included. */
+  /** Microseconds for a publish, including its write. */
   readonly perPublish: number
-  /** Resident bytes a channel and subscriber. */
+  /** Bytes of memory for a channel and its subscriber. */
   readonly perChannel: number
 }
 
@@ -70,7 +69,7 @@ export async function channelCost ({ count, publishes, size }: Channels): Promis
   await scheduler.settled()
   const perChannel = (await resident() - before) / count
   const greetings = sinks.reduce((sum, sink) => sum + sink.chunks, 0)
-  // A step that is coprime to the count goes through all channels, and not in the order in which they were made.
+  // The step is coprime to the count, so it reaches all channels, in another order than that in which they were made.
   const step = 7919
   const startedAt = now()
   for (let index = 0; index < publishes; index++) {

@@ -1,4 +1,4 @@
-// How a server publishes.
+// The ways in which a measured server publishes.
 import type { Socket } from 'node:net'
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import { channelOf, now, payloadOf, type Content } from './payload.js'
@@ -19,7 +19,7 @@ export interface Flood {
   readonly content?: Content
 }
 
-/** As fast as the subject takes it: so many publishes a turn of the event loop, all awaited. */
+/** Publishes as fast as the subject allows. All publishes of a turn of the event loop are awaited. */
 export async function flood (subject: Subject, { milliseconds, perTurn, channels, size, content }: Flood): Promise<Published> {
   const startedAt = now()
   const end = startedAt + milliseconds * 1000
@@ -41,9 +41,7 @@ export interface Single {
   readonly size: number
 }
 
-/**
- * @returns waits until every socket's write since the last call was accepted by the kernel, and nothing is queued
- */
+/** @returns waits until the kernel has taken a write of every socket since the last call, and no socket has bytes queued */
 function taken (sockets: ReadonlySet<Socket>, turn: () => Promise<unknown>): () => Promise<void> {
   const all = [...sockets]
   const written = all.map(socket => socket.bytesWritten)
@@ -56,7 +54,7 @@ function taken (sockets: ReadonlySet<Socket>, turn: () => Promise<unknown>): () 
   }
 }
 
-/** Each event only when all sockets have taken the one before. */
+/** Publishes an event only when all sockets have taken the event before. */
 export async function single (subject: Subject, sockets: ReadonlySet<Socket>, { milliseconds, size }: Single): Promise<Published> {
   const allHaveTaken = taken(sockets, setImmediate)
   const startedAt = now()
@@ -71,19 +69,22 @@ export async function single (subject: Subject, sockets: ReadonlySet<Socket>, { 
 }
 
 export interface Rate {
-  /** Turns with an event. */
+  /** Turns in which events are published. */
   readonly perSecond: number
   readonly count: number
-  /** Events of a turn. */
+  /** Events in a turn. */
   readonly perTurn?: number
   readonly channels?: number
-  /** Whether a turn also waits until all sockets have taken the one before: what a busy machine delays is not joined. */
+  /**
+   * Whether a turn also waits until all sockets have taken the events of the turn before. Without that, a busy machine delays
+   * turns, and the server joins their events.
+   */
   readonly apart?: boolean
   readonly size: number
   readonly content?: Content
 }
 
-/** At a rate: each turn's events at their time, or at once where that has passed. */
+/** Publishes at a rate. Each turn has its time. A turn that is late begins at once. */
 export async function rate (subject: Subject, sockets: ReadonlySet<Socket>, { perSecond, count, perTurn = 1, channels = 1, apart = false, size, content }: Rate): Promise<Published> {
   const allHaveTaken = taken(sockets, () => setTimeout(1))
   const startedAt = now()
@@ -101,30 +102,33 @@ export async function rate (subject: Subject, sockets: ReadonlySet<Socket>, { pe
 }
 
 export interface Flow {
-  /** This server's events alone. */
+  /** Events of this server only. */
   readonly perSecond: number
   readonly count: number
   readonly size: number
-  /** The first one's number, and from each to the next: those of the other servers are between. */
+  /**
+   * The number of the first event; `step` is the distance to the next one. With two servers, one has `first` 1 and `step` 2,
+   * and its events are 1, 3, 5.
+   */
   readonly first: number
   readonly step: number
-  /** When the first one is due, in microseconds. */
+  /** When the first event is due, in microseconds. */
   readonly startAt: number
 }
 
-/** Publishes that may follow one another before the event loop has a turn. */
+/** How many publishes may follow each other before the event loop gets a turn. */
 const TURN = 500
 
 /**
- * At a rate, whatever comes back: each event at its time, or at once where that has passed, no answer waited for.
- * @returns how many were refused, once all are answered
+ * Publishes at a rate, and does not wait for answers. Each event has its time. An event that is late is published at once.
+ * @returns how many were refused, after all are answered
  */
 export async function flow (publish: (payload: Payload) => unknown, { perSecond, count, size, first, step, startAt }: Flow): Promise<number> {
   let failed = 0
   let answered = 0
   let onAll = (): void => {}
   const all = new Promise<void>(resolve => { onAll = resolve })
-  // Nothing of an event is kept here: the garbage collector would be measured with it.
+  // Nothing is kept for an event. Otherwise the measurement would include the garbage collector's work for it.
   const onAnswer = (): void => { if (++answered === count) onAll() }
   const onError = (): void => {
     failed++

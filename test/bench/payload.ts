@@ -1,5 +1,5 @@
-// The events that are published: numbered from 1, stamped with the time, of a given size. The servers make them, the
-// load client checks them.
+// The events that are published. They are numbered from 1, have the time of publishing, and have a given size. The servers
+// make them, the load client checks them.
 import type { Payload } from './subjects/subject.js'
 
 // {"n":"00000001","at":"000000123456789","pad":"xxx"}
@@ -9,14 +9,14 @@ export const TIME_AT = 22
 export const TIME_DIGITS = 15
 const OVERHEAD = '{"n":"","at":"","pad":""}'.length + NUMBER_DIGITS + TIME_DIGITS
 
-/** Bytes of what `market` says of one trade, and of a list of orders. */
+/** The size in bytes of the two kinds of `market` data: one trade, and a list of orders. */
 export const TRADE = 100
 export const ORDERS = 565
 const ROWS = 6
 const SYMBOLS = ['AAPL', 'ADBE', 'AMZN', 'CSCO', 'INTC', 'META', 'MSFT', 'NFLX', 'NVDA', 'ORCL', 'PYPL', 'TSLA']
 const STATES = ['open', 'part', 'done']
 
-/** What an event's data is filled up with: the same letter, or what a stock market might say, of one of two sizes. */
+/** What fills up an event's data: one letter again and again, or the data of a stock market. */
 export type Content = 'letters' | 'market'
 
 let pad = ''
@@ -38,7 +38,7 @@ function letters (size: number): { pad: string } {
   return { pad }
 }
 
-/** The latest orders of one stock: every event has others, the same in every run. */
+/** The newest orders of one stock. Every event has different orders, but every run has the same. */
 function orders (number: number): object {
   const next = dice(number)
   const symbol = SYMBOLS[next(SYMBOLS.length)]!
@@ -66,7 +66,7 @@ function trade (number: number): object {
   }
 }
 
-/** Numbers below a bound, by chance but the same for the same seed. */
+/** Pseudo-random numbers below a bound. The same seed gives the same numbers. */
 function dice (seed: number): (bound: number) => number {
   let state = seed
   return bound => {
@@ -77,13 +77,13 @@ function dice (seed: number): (bound: number) => number {
   }
 }
 
-/** Microseconds, on a clock that all processes share. */
+/** Microseconds of a clock that all processes share. */
 export function now (): number {
   const [seconds, nanoseconds] = process.hrtime()
   return seconds * 1e6 + Math.floor(nanoseconds / 1000)
 }
 
-/** The channel of an event, out of so many. */
+/** The channel of an event. With 3 channels, events 1, 2 and 3 are in `c1`, `c2` and `c0`. */
 export function channelOf (number: number, channels: number): string {
   return channels === 1 ? 'all' : `c${number % channels}`
 }

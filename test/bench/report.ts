@@ -1,23 +1,24 @@
-// From the figures of all runs to what is shown: for each goal ours, what it is set against, and whether it is met.
+// Makes the rows of the report from the figures of all runs: for each goal our figure, the figure it is compared with, and
+// whether the goal is met.
 import type { Figures, Goal, Scenario } from './scenarios/scenario.js'
 import { number, summary, type Summary } from './statistics.js'
 import { PEERS, type SubjectName } from './subjects/index.js'
 
-/** A subject's runs of one scenario, in the order of the rounds; or why one was no success. */
+/** The runs of one scenario for each subject, in the order of the rounds, or the error of a subject that failed. */
 export type Runs = Map<SubjectName, Figures[] | Error>
 
 export interface Row {
   readonly goal: string
   readonly scenario: string
   readonly unit: string
-  /** Whose figure is judged. */
+  /** The subject whose figure is judged. */
   readonly of: string
   readonly subjects: Readonly<Record<string, Summary | { readonly failed: string } | { readonly skipped: string }>>
-  /** What that is set against, and the ratio of the two, run by run; the figure itself where it is set against nothing. */
+  /** The subject it is compared with; `judged` then has the ratio of the two for each run. With `null`, it has the figure. */
   readonly versus: string | null
   readonly judged: Summary | null
   readonly bound: string
-  /** A goal is missed where the whole interval is on the wrong side, met where the median is on the right one. */
+  /** A goal is met if the median is on the right side, and missed if the whole interval is on the wrong side. */
   readonly verdict: 'met' | 'missed' | 'open' | 'failed' | 'skipped' | ''
 }
 
@@ -25,7 +26,7 @@ export function rowsOf (scenario: Scenario, runs: Runs): Row[] {
   return scenario.goals.map(goal => rowOf(scenario, goal, runs))
 }
 
-/** The rows of a scenario that can't be run here. */
+/** The rows of a scenario that can't be run on this machine. */
 export function skipped (scenario: Scenario, why: string): Row[] {
   return rowsOf(scenario, new Map()).map(row => ({ ...row, subjects: { [row.of]: { skipped: why } }, verdict: 'skipped' }))
 }

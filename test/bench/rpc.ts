@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 
 type Methods = Record<string, (argument: never) => unknown>
 
-/** What a process offers, as the type of its methods' object. */
+/** What a process offers, as the type of the object that has its methods. */
 export type Remote<Offered extends Methods> = {
   [Name in keyof Offered]: (...argument: Parameters<Offered[Name]>) => Promise<Awaited<ReturnType<Offered[Name]>>>
 }
@@ -15,7 +15,7 @@ export type Remote<Offered extends Methods> = {
 interface Call { readonly id: number, readonly method: string, readonly argument: unknown }
 interface Answer { readonly id: number, readonly result?: unknown, readonly error?: string }
 
-/** In a started process: answers the runner's calls; ends with the runner. */
+/** For a started process: it answers the runner's calls, and ends when the runner ends. */
 export function serve (methods: Methods): void {
   process.on('message', async ({ id, method, argument }: Call) => {
     try {
@@ -31,10 +31,10 @@ export function serve (methods: Methods): void {
 /** How long a process may take to end, in milliseconds. */
 const END = 10_000
 
-/** Whether processes can be kept to a core each. */
+/** Whether the system can keep a process on one core. */
 export const pins = availableParallelism() > 1 && spawnSync('taskset', ['-c', '0', 'true']).status === 0
 
-/** In the runner: a process of its own, on a core of its own where the system can. */
+/** For the runner: a process, kept on one core if the system can do that. */
 export class Process<Offered extends Methods> {
   readonly call: Remote<Offered>
   readonly #child: ChildProcess
@@ -42,9 +42,9 @@ export class Process<Offered extends Methods> {
   #id = 0
 
   /**
-   * @param program one of the benchmarks', or where another one's compiled file is
-   * @param core to which it is kept; `null` for none
-   * @param flags Node's own, beside those that all have
+   * @param program a program of `processes/`, or the URL of another compiled file
+   * @param core the core on which it is kept, or `null` for any
+   * @param flags flags for Node, in addition to those that all processes have
    */
   constructor (program: 'server' | 'load' | 'pinger' | URL, args: readonly string[], core: number | null, flags: readonly string[] = []) {
     const file = fileURLToPath(program instanceof URL ? program : import.meta.resolve(`./processes/${program}.js`))

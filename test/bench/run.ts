@@ -1,4 +1,4 @@
-// The command: runs the scenarios in turn, every subject in every round, and shows what came out.
+// The command: runs the scenarios one after the other, with every subject in every round, and shows the results.
 //   npm run bench -- [scenario …] [--rounds N] [--json FILE] [--profile FOLDER] [--quick]
 import { writeFile } from 'node:fs/promises'
 import { cpus, release } from 'node:os'
@@ -46,7 +46,7 @@ async function runScenario (scenario: Scenario, label: string): Promise<Row[]> {
   const runs: Runs = new Map(subjects.map(subject => [subject, []]))
   const once = async (subject: SubjectName, round: number): Promise<void> => {
     const before = runs.get(subject)!
-    // What failed once is no figure.
+    // A subject that has failed once gives no figure.
     if (before instanceof Error) return
     try {
       const figures = await scenario.run(bench, subject)

@@ -1,13 +1,13 @@
-// Medians, spreads and intervals of a handful of runs.
+// Medians, spreads and confidence intervals of a few runs.
 
-/** Two-sided 95 % quantiles of Student's t, by degrees of freedom from 1 on. */
+/** Two-sided 95 % quantiles of Student's t. The first has one degree of freedom. */
 const T95 = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262]
 
 export interface Summary {
   readonly median: number
   readonly min: number
   readonly max: number
-  /** Of the mean; without bounds where there are too few runs to say. */
+  /** The interval of the mean. It has no bounds if there are too few runs. */
   readonly interval95: readonly [low: number, high: number]
   readonly runs: readonly number[]
 }
@@ -27,7 +27,7 @@ export function summary (runs: readonly number[]): Summary {
   }
 }
 
-/** Three significant digits. */
+/** With three significant digits. */
 export function number (value: number): string {
   return value.toLocaleString('en', { maximumSignificantDigits: 3 })
 }

@@ -1,4 +1,4 @@
-// What of a compressed stream is compressed, together with what, and how often.
+// How a compressed stream is divided into blocks: which events are compressed together, how often, and which are stored.
 import { createHook } from 'node:async_hooks'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
@@ -13,18 +13,18 @@ import { opener, type Open, type OpenStream } from '../support/open.js'
 import { Random } from '../support/random.js'
 
 const GZIP = { 'accept-encoding': 'gzip' }
-/** The number of clients from which on a list of events is compressed as a whole: see SHARED in lib/compression.ts. */
+/** The number of clients from which a list of events is compressed as a whole: see SHARED in lib/wire/compression.ts. */
 const SHARED = 8
 const LONG = 'long enough '.repeat(50)
 
 interface Setting {
   readonly app: FastifyInstance
   readonly open: Open
-  /** So many streams in a room, of which nothing was said yet. */
+  /** Opens streams in a room. Nothing has been sent to them yet. */
   crowd (size: number): Promise<OpenStream[]>
 }
 
-/** Streams hold events alone. */
+/** The streams have no greeting, retry or heartbeats. */
 async function setting (t: Test, options: SSEPluginOptions = {}): Promise<Setting> {
   const app = await buildApp(t, { compress: true, greeting: false, retry: null, heartbeatInterval: 0, ...options })
   const open = await opener(t, app)
@@ -44,7 +44,7 @@ function stored (...texts: string[]): Buffer {
   return GzipChunk.stored(Buffer.from(texts.join('')), Buffer.allocUnsafe).payload()
 }
 
-/** Resolves with the blocks of a stream, once they stand for what ends with a text. */
+/** Resolves with the blocks of a stream when its text ends with `end`. */
 async function blocksUpTo ({ raw }: OpenStream, end: string): Promise<Buffer> {
   await raw.until(() => raw.body.length > 0 && gunzipSoFar(raw.body).toString().endsWith(end))
   return raw.body.subarray(10)
@@ -56,16 +56,16 @@ function publishAll ({ app }: Setting, ...data: string[]): string[] {
   return data.map(each => eventText('n', each))
 }
 
-/** What can be found in a stream without unpacking it. */
+/** It is stored, so it can be found in a stream without decompressing it. */
 const MARK = eventText('mark', 'here')
 
-/** Resolves once all have a mark behind what was published. */
+/** Resolves when all streams have a mark after the published events. */
 async function publishMark ({ app }: Setting, streams: readonly OpenStream[]): Promise<void> {
   app.sse.toChannel('room', 'mark', 'here', { transient: true, raw: true, compress: false })
   await Promise.all(streams.map(({ raw }) => raw.until(() => raw.body.includes(MARK))))
 }
 
-/** Resolves with how many compressors were made while something ran. */
+/** Resolves with how many compressors were made during a call. */
 async function compressorsMadeBy (run: () => Promise<unknown>): Promise<number> {
   let count = 0
   const hook = createHook({ init (_id, type) { if (type === 'ZLIB') count++ } }).enable()
@@ -74,14 +74,14 @@ async function compressorsMadeBy (run: () => Promise<unknown>): Promise<number> 
   return count
 }
 
-t.test('what eight clients or more wait for is compressed as a whole, so that an event may refer to the one before', async t => {
+t.test('events that wait for eight or more clients are compressed together, so that an event can refer to the one before', async t => {
   const room = await setting(t)
   const streams = await room.crowd(SHARED)
   const texts = publishAll(room, `1 ${LONG}`, '2', `3 ${LONG}`)
   for (const stream of streams) t.ok((await blocksUpTo(stream, texts[2]!)).equals(deflated(...texts)))
 })
 
-t.test('of what fewer clients wait for, each event is compressed by itself', async t => {
+t.test('if events wait for fewer than eight clients, each is compressed by itself', async t => {
   const room = await setting(t)
   const streams = await room.crowd(SHARED - 1)
   const texts = publishAll(room, `1 ${LONG}`, '2', `3 ${LONG}`)
@@ -89,11 +89,11 @@ t.test('of what fewer clients wait for, each event is compressed by itself', asy
   for (const stream of streams) t.ok((await blocksUpTo(stream, texts[2]!)).equals(expected))
 })
 
-t.test('an event is compressed once, however many clients get it, and in however many lists it is', async t => {
+t.test('an event is compressed once for all its clients and lists', async t => {
   const room = await setting(t)
   const streams = await room.crowd(40)
   const compressors = await compressorsMadeBy(async () => {
-    // One list that all but seven hold, and one for each of those.
+    // There is one list for all clients but seven, and one for each of the seven.
     for (const { client } of streams.slice(0, 7)) client.send('own', '')
     publishAll(room, LONG)
     await publishMark(room, streams)
@@ -102,11 +102,11 @@ t.test('an event is compressed once, however many clients get it, and in however
   t.equal(compressors, 2, 'the event by itself, and the list')
 })
 
-t.test('a replay is compressed once for all who ask for the same', async t => {
+t.test('a replay is compressed once for all clients that need the same events', async t => {
   const room = await setting(t, { historySize: 100 })
   for (let n = 0; n < 50; n++) await room.app.sse.toChannel('room', 'n', `${n} ${LONG}`)
   t.equal(await compressorsMadeBy(() => room.crowd(20)), 1)
-  // What it opens is in the same block.
+  // The end of the opening is in the same block.
   const [one, other] = await room.crowd(2)
   await one!.raw.untilEvents(50)
   await other!.raw.untilEvents(50)
@@ -114,8 +114,8 @@ t.test('a replay is compressed once for all who ask for the same', async t => {
   t.ok(one!.raw.body.length < 50 * 100)
 })
 
-t.test('what is smaller than the threshold when it is written is stored', async t => {
-  // Of this size without their data.
+t.test('a batch below the threshold is stored without compression', async t => {
+  // The size of the event without its data.
   const around = eventText('n', '').length
   for (const [options, threshold] of [[true, 256], [{ threshold: 1000 }, 1000], [{ threshold: 30 }, 30], [{ level: 9 }, 256]] as const) {
     const room = await setting(t, { compress: options })
@@ -129,7 +129,7 @@ t.test('what is smaller than the threshold when it is written is stored', async 
   }
 })
 
-t.test('small events of many clients are compressed where all that waits is larger than the threshold', async t => {
+t.test('small events of many clients are compressed if all that waits is larger than the threshold', async t => {
   const room = await setting(t)
   const [few, many] = [await room.open('few', {}, GZIP), await room.crowd(SHARED)]
   const data = Array.from({ length: 100 }, (_, n) => `price ${n}`)
@@ -139,14 +139,14 @@ t.test('small events of many clients are compressed where all that waits is larg
   t.ok((await blocksUpTo(few, texts.at(-1)!)).equals(Buffer.concat(texts.map(text => stored(text)))))
 })
 
-t.test('a threshold of 0 stores nothing that can be made smaller', async t => {
+t.test('with a threshold of 0, everything that becomes smaller is compressed', async t => {
   const room = await setting(t, { compress: { threshold: 0 } })
   const [stream] = await room.crowd(1)
   const [text] = publishAll(room, 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa')
   t.ok((await blocksUpTo(stream!, text!)).length < text!.length)
 })
 
-t.test('a higher level makes less of the same, and each level\'s clients share theirs', async t => {
+t.test('a higher level makes the same events smaller, and clients of one level share bytes', async t => {
   const app = await buildApp(t, { compress: { level: 1 }, greeting: false, retry: null })
   const open = await opener(t, app)
   const random = new Random(1)
@@ -162,7 +162,7 @@ t.test('a higher level makes less of the same, and each level\'s clients share t
   t.ok(small!.equals(same!))
 })
 
-t.test('what the hub says by itself is stored', async t => {
+t.test('the hub\'s own lines are stored without compression', async t => {
   const app = await buildApp(t, { compress: { threshold: 0 }, heartbeatInterval: 40, heartbeatEvent: 'b'.repeat(200) })
   const open = await opener(t, app)
   const { raw, client } = await open('room', {}, GZIP)
@@ -171,7 +171,7 @@ t.test('what the hub says by itself is stored', async t => {
   t.ok(raw.body.includes(stored(eventText('b'.repeat(200), '{}'))))
 })
 
-t.test('what is for one client stands in a block of its own, and is not compressed unless that is asked for', async t => {
+t.test('an event for one client has its own block, and is compressed only on request', async t => {
   const room = await setting(t, { compress: { threshold: 0 } })
   const secret = 'secret '.repeat(50)
   const chosen = 'what somebody else may choose: secret '.repeat(20)
@@ -203,7 +203,7 @@ t.test('what is for one client stands in a block of its own, and is not compress
   }
 })
 
-t.test('secrets that wait for many clients together with what others chose stand apart from it', async t => {
+t.test('secrets that wait together with events that others chose are in separate blocks', async t => {
   const room = await setting(t, { compress: { threshold: 0 } })
   const streams = await room.crowd(SHARED)
   const random = new Random()
@@ -223,7 +223,7 @@ t.test('secrets that wait for many clients together with what others chose stand
     await blocksUpTo(streams[0]!, mark)
     const blocks = streams[0]!.raw.body.subarray(Math.max(before, 10))
     const last = events.at(-1)!
-    // The mark is stored with what is stored before it.
+    // The mark is stored together with stored events before it.
     if (last.apart) {
       const run = events.slice(events.findLastIndex(({ apart }) => !apart) + 1).map(({ n }) => eventText('n', `${n} ${LONG}`))
       expected.splice(-1, 1, stored(...run, mark))
@@ -234,7 +234,7 @@ t.test('secrets that wait for many clients together with what others chose stand
   }
 })
 
-t.test('what is for one client is stored in a replay as well, from the hub\'s own history or a broker\'s', async t => {
+t.test('an event for one client is not compressed in a replay either, from the hub\'s history or a broker\'s', async t => {
   const text = 'for one client '.repeat(20)
   const ofHub = await setting(t, { compress: { threshold: 0 } })
   await ofHub.app.sse.toClient('alice', 'own', text, { raw: true })
@@ -249,7 +249,7 @@ t.test('what is for one client is stored in a replay as well, from the hub\'s ow
   }
 })
 
-/** One that has these events from before this instance began. */
+/** A broker that has these events from before this instance began. */
 class PastBroker extends AsyncBroker {
   readonly #events: readonly BrokerEvent[]
 
@@ -273,7 +273,7 @@ class PastBroker extends AsyncBroker {
   }
 }
 
-t.test('whether an event may be compressed with others reaches other instances over Redis', async t => {
+t.test('other instances on Redis know whether an event may be compressed together with others', async t => {
   for (const compress of [true, false]) {
     for (const given of [{}, { transient: true }, { retry: 5 }, { except: 'a' }, { targets: ['a', 'b'], kept: ['b'] }]) {
       const event = brokerEvent({ ...given, compress })
@@ -282,7 +282,7 @@ t.test('whether an event may be compressed with others reaches other instances o
   }
 })
 
-t.test('what waits for a hub without compression is as it was', async t => {
+t.test('a hub without compression writes plain events', async t => {
   const app = await buildApp(t, { greeting: false, retry: null })
   t.equal(await compressorsMadeBy(async () => {
     const { raw } = await (await opener(t, app))('room', {}, GZIP)

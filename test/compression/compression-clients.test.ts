@@ -1,4 +1,4 @@
-// Compressed streams in real clients, over all transports: what they read, they read as soon as it is sent.
+// Compressed streams in real clients, over all transports. Clients can read each event as soon as it is sent.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { connect as connectHttp2, type ClientHttp2Session } from 'node:http2'
@@ -19,7 +19,7 @@ import { parseResponses } from '../support/responses.js'
 import { responsesAfter } from '../support/streams.js'
 
 const GZIP = { 'accept-encoding': 'gzip' }
-/** Stored, deflated, of several bytes a character, and larger than a write. */
+/** Texts that are stored, that are deflated, that have several bytes in a character, and that are larger than a write. */
 const TEXTS = ['short', 'long enough '.repeat(100), 'é漢😀'.repeat(100), 'long '.repeat(30_000)]
 
 async function build (t: Test, server: object = {}): Promise<FastifyInstance> {
@@ -29,7 +29,7 @@ async function build (t: Test, server: object = {}): Promise<FastifyInstance> {
   return app
 }
 
-/** Publishes each event only once the one before has come. */
+/** Publishes each event only after the one before has come. */
 async function oneByOne (t: Test, app: FastifyInstance, until: (data: string) => Promise<unknown>): Promise<void> {
   for (let n = 0; n < 12; n++) {
     const data = `${n} ${TEXTS[n % TEXTS.length]}`
@@ -39,7 +39,7 @@ async function oneByOne (t: Test, app: FastifyInstance, until: (data: string) =>
   t.pass('each event came before the next one was sent')
 }
 
-/** As `comesBack`, with streams that are all compressed. */
+/** Like `comesBack`, and checks that all streams are compressed. */
 async function comesBackCompressed (t: Test, kind: Kind): Promise<void> {
   const encodings: unknown[] = []
   const resumptions = await comesBack(t, {
@@ -50,7 +50,7 @@ async function comesBackCompressed (t: Test, kind: Kind): Promise<void> {
   t.same(encodings, Array.from({ length: 1 + resumptions.length }, () => 'gzip'))
 }
 
-/** What has the interface of a browser's EventSource. */
+/** A class with the interface of a browser's EventSource. */
 interface EventSourceLike {
   addEventListener (type: string, listener: (event: { readonly data: string }) => void): void
   close (): void
@@ -70,7 +70,7 @@ for (const [name, start] of Object.entries(sources)) {
     return inbox
   }
 
-  t.test(`${name} comes back by itself when its compressed stream goes`, async t => {
+  t.test(`${name} comes back by itself when its compressed stream is lost`, async t => {
     await comesBackCompressed(t, { start: listenTo })
   })
 
@@ -84,7 +84,7 @@ for (const [name, start] of Object.entries(sources)) {
   })
 }
 
-/** Programs that find a proxy in the environment would ask it for loopback. */
+/** Without this, programs that find a proxy in the environment would ask it for loopback. */
 const env = { ...process.env, no_proxy: '*' }
 
 interface Curl {
@@ -107,7 +107,7 @@ function curl (t: Test, url: string, inbox: Inbox, ...args: string[]): Curl {
   return curl
 }
 
-t.test('curl --compressed gets the events one by one, and takes the end for one', { skip: without('curl') }, async t => {
+t.test('curl --compressed gets the events one by one, and accepts the end of the stream', { skip: without('curl') }, async t => {
   for (const [version, server] of [['--http1.1', {}], ['--http1.0', {}], ['--http2-prior-knowledge', { http2: true }]] as const) {
     const app = await build(t, server)
     const origin = `http://127.0.0.1:${await listen(app)}`
@@ -121,7 +121,7 @@ t.test('curl --compressed gets the events one by one, and takes the end for one'
   }
 })
 
-t.test('curl --compressed goes on where it was, if it is given the last id', { skip: without('curl') }, async t => {
+t.test('curl --compressed resumes if it is given the last id', { skip: without('curl') }, async t => {
   await comesBackCompressed(t, {
     start (t, origin) {
       const inbox = new Inbox()
@@ -136,7 +136,7 @@ t.test('curl --compressed goes on where it was, if it is given the last id', { s
   })
 })
 
-t.test('the fetch of undici reads a stream as it comes, and to its end', async t => {
+t.test('the fetch of undici reads each event when it comes, and the end of the stream', async t => {
   const app = await build(t)
   const response = await fetch(`http://127.0.0.1:${await listen(app)}/stream`, { headers: { accept: 'text/event-stream' } })
   t.equal(response.headers.get('content-encoding'), 'gzip')
@@ -194,7 +194,7 @@ for (const secure of [false, true]) {
   })
 }
 
-t.test('a connection serves the next request behind a compressed stream that has ended, and another stream', async t => {
+t.test('a connection serves the next request and another stream after a compressed stream has ended', async t => {
   const app = await build(t)
   const raw = new RawClient(await listen(app), { path: '/stream', headers: GZIP })
   t.teardown(() => raw.destroy())
@@ -213,7 +213,7 @@ t.test('a connection serves the next request behind a compressed stream that has
   }
 })
 
-t.test('pipelined streams, compressed and not, come in turn', async t => {
+t.test('pipelined streams, with and without compression, come one after the other', async t => {
   const app = await build(t)
   const requests = [GZIP, {}, GZIP].map(headers => requestText({ path: '/stream', headers })).join('')
   const raw = new RawClient(await listen(app), { path: '/plain' })

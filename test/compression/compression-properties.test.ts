@@ -1,5 +1,5 @@
-// Random programs over all kinds of what is written: a compressed stream says what one that is not says, byte for byte. A
-// failing program is made smaller by fast-check, and printed with its seed. SEED and RUNS in the environment choose others.
+// Random programs with everything that may be written: a compressed stream has exactly the text of one without compression.
+// fast-check makes a failing program smaller and prints it with its seed. SEED and RUNS in the environment choose others.
 import assert from 'node:assert/strict'
 import { connect } from 'node:net'
 import fc from 'fast-check'
@@ -13,14 +13,14 @@ import { parseEvents, RawClient } from '../support/raw-client.js'
 import { Random } from '../support/random.js'
 import { unixSocket } from '../support/unix-socket.js'
 
-/** What a client without a crowd around it is called. */
+/** The client id of the pair. */
 const PAIR = 'pair'
-/** Compressed clients around the pair, so that what all wait for is compressed as a whole. */
+/** How many compressed clients there are besides the pair. They are enough for lists to be compressed as a whole. */
 const CROWD = 9
 
 const size = fc.oneof({ weight: 10, arbitrary: fc.integer({ min: 0, max: 600 }) }, { weight: 3, arbitrary: fc.integer({ min: 3000, max: 40_000 }) },
   { weight: 1, arbitrary: fc.constantFrom(65_400, 65_536, 150_000) })
-/** A number from which a text is made that can hardly be made smaller; else it is one letter. */
+/** The seed of a text that hardly gets smaller. With 0, the text is one letter again and again. */
 const noise = fc.oneof({ weight: 2, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.integer({ min: 1, max: 1000 }) })
 const compress = fc.constantFrom(undefined, undefined, true, false)
 
@@ -65,10 +65,10 @@ class Run {
   readonly #socketPath: string
   readonly #app = Fastify({ forceCloseConnections: true }) as unknown as FastifyInstance
   readonly #options: SSEConnectOptions[] = []
-  /** One that is compressed, and one that is not. */
+  /** A stream with compression, and one without. */
   #pair: readonly Stream[] = []
   #paused = false
-  /** What the pair was sent. */
+  /** The numbers of the events that the pair was sent. */
   #sent: number[] = []
   #number = 0
 
@@ -125,7 +125,7 @@ class Run {
     return this.#app.sse.toChannels(to, 'n', data, options)
   }
 
-  /** Sends to both alike; resolves with whether both sockets took it, where they are read. */
+  /** Sends to both clients. Resolves with whether both sockets took the event, or with false if the pair is paused. */
   #send ({ size, noise, compress }: Pick<Publish, 'size' | 'noise' | 'compress'>): Promise<boolean> {
     const data = this.#data(size, noise)
     this.#sent.push(data.n)
@@ -133,7 +133,7 @@ class Run {
     return this.#paused ? Promise.resolve(false) : taken.then(taken => taken.every(Boolean))
   }
 
-  /** Until all that was put in line is written. */
+  /** Resolves when everything that was queued is written. */
   async #settle (): Promise<void> {
     if (this.#paused) return
     while (!await this.#send({ size: 0, noise: 0, compress: undefined }));
@@ -144,9 +144,9 @@ class Run {
     await this.#settle()
     for (const { client } of this.#pair) {
       const { bytesWritten } = this.#app.sse.stats()
-      // As the hub's timer does.
+      // The hub's timer calls this.
       client.beat()
-      // What is put in line before it is written would stand in its place.
+      // An event that is queued before the heartbeat is written would replace it, so this waits.
       while (this.#app.sse.stats().bytesWritten === bytesWritten) await new Promise(resolve => setImmediate(resolve))
     }
   }
@@ -160,7 +160,7 @@ class Run {
     this.#sent = []
     const replay = this.#program.drops ? 'none' : 'all'
     this.#pair = [await this.#open({ ...options, replay, id: PAIR }, true), await this.#open({ ...options, replay, id: PAIR }, false)]
-    // Where history may overtake a replay, it overtakes each at another place.
+    // With a short history, events may be removed before a replay has reached them, at different places in the two.
     if (this.#program.historySize === 2) await this.#settle()
   }
 
@@ -171,7 +171,7 @@ class Run {
     return { raw, client: await connected as unknown as Client }
   }
 
-  /** Ends both streams, and gives what they said. */
+  /** Ends both streams, and resolves with their text. */
   async #endPair (): Promise<string> {
     const ended = Promise.all(this.#pair.map(stream => this.#end(stream)))
     this.#resume()
@@ -188,7 +188,7 @@ class Run {
     return (raw.header('content-encoding') === 'gzip' ? gunzipWhole(raw.body) : raw.body).toString()
   }
 
-  /** Each may be slow at another place: what is there and what gaps say is together all that was sent. */
+  /** The two clients may lose different events. The received events and those that the gaps count are together all events. */
   #checkDropped (text: string): void {
     let next = 0
     for (const { event, data } of parseEvents(text)) {
@@ -205,7 +205,7 @@ class Run {
   }
 }
 
-t.test('what a compressed stream says is what one that is not says, whatever is written in whatever order', async t => {
+t.test('a compressed stream has the same text as one without compression, whatever is written in any order', async t => {
   const numRuns = Number(process.env.RUNS ?? 300)
   const seed = Number(process.env.SEED ?? Date.now() % 2 ** 31)
   t.comment(`seed ${seed}, ${numRuns} programs`)

@@ -1,4 +1,4 @@
-// That a compressed stream stays one valid gzip stream, whatever becomes of it.
+// A compressed stream is always one valid gzip stream, however it ends and whatever happens to it.
 import { once } from 'node:events'
 import { crc32 } from 'node:zlib'
 import type { EventSourceMessage } from 'eventsource-parser'
@@ -16,19 +16,19 @@ import { unixHub } from '../support/unix-hub.js'
 const GZIP = { 'accept-encoding': 'gzip' }
 const KB = 'x'.repeat(1000)
 
-/** Text that does not get much smaller, of which the kernel takes no more than of what is not compressed. */
+/** A text that hardly gets smaller, so that the kernel buffers no more of its events than without compression. */
 function noise (random: Random, length: number): string {
   return Buffer.from(Uint8Array.from({ length: Math.ceil(length * 3 / 4) }, () => random.below(256))).toString('base64')
 }
 
-/** Ends a stream and gives all that it said. */
+/** Ends a stream, and resolves with its whole text. */
 async function ended ({ raw, client }: OpenStream): Promise<string> {
   client.close()
   await raw.until(() => raw.complete)
   return gunzipWhole(raw.body).toString()
 }
 
-t.test('a stream that the server ends has its last block and a trailer', async t => {
+t.test('a stream that the server ends has a last block and a trailer', async t => {
   const app = await buildApp(t, { compress: true })
   const open = await opener(t, app)
   const stream = await open('room', {}, GZIP)
@@ -42,13 +42,13 @@ t.test('a stream that the server ends has its last block and a trailer', async t
   t.same([...body.subarray(-10, -8)], [3, 0])
 })
 
-t.test('one that has said nothing is a whole stream of nothing', async t => {
+t.test('a stream without events is a complete and empty gzip stream', async t => {
   const app = await buildApp(t, { compress: true, greeting: false, retry: null })
   const open = await opener(t, app)
   t.equal(await ended(await open('room', {}, GZIP)), '')
 })
 
-t.test('one that its handler ends at once is whole', async t => {
+t.test('a stream that its handler ends at once is complete', async t => {
   const app = await buildApp(t, { compress: true })
   app.sse.on('connect', client => {
     client.send('hello', KB)
@@ -59,7 +59,7 @@ t.test('one that its handler ends at once is whole', async t => {
   t.match(gunzipWhole(raw.body).toString(), /^retry: .*\nevent: sse:open\n[^]*event: hello\n[^]*\n\n$/)
 })
 
-t.test('the bytes that are counted are those that are written', async t => {
+t.test('the counted bytes are the written bytes', async t => {
   const app = await buildApp(t, { compress: true })
   const open = await opener(t, app)
   const stream = await open('room', {}, GZIP)
@@ -69,7 +69,7 @@ t.test('the bytes that are counted are those that are written', async t => {
   t.ok(stream.raw.body.length < text.length / 10)
 })
 
-t.test('at shutdown each stream gets what waits, its farewell and its end', async t => {
+t.test('at shutdown each stream gets its waiting events, its last retry and its end', async t => {
   const app = await buildApp(t, { compress: true, retry: 1000, reconnectSpread: 500 })
   const open = await opener(t, app)
   const streams = []
@@ -84,7 +84,7 @@ t.test('at shutdown each stream gets what waits, its farewell and its end', asyn
   }
 })
 
-t.test('a client is given the past compressed, whole or from where it was', async t => {
+t.test('a client gets its replay compressed, as a whole or from its last id', async t => {
   const app = await buildApp(t, { compress: true, historySize: 1000 })
   const open = await opener(t, app)
   const random = new Random()
@@ -109,7 +109,7 @@ async function endedPlain ({ raw, client }: OpenStream): Promise<string> {
   return raw.text
 }
 
-t.test('heartbeats reach a client at once, and leave the stream valid', async t => {
+t.test('heartbeats reach a client at once, and the stream stays valid', async t => {
   for (const [options, beat] of [[{}, /:\n\n/g], [{ heartbeatEvent: 'beat' }, /event: beat\ndata: {}\n/g]] as const) {
     const app = await buildApp(t, { compress: true, heartbeatInterval: 40, ...options })
     const open = await opener(t, app)
@@ -125,7 +125,7 @@ t.test('heartbeats reach a client at once, and leave the stream valid', async t 
   }
 })
 
-t.test('events of which a broker has lost some are told of in the stream', async t => {
+t.test('a stream reports events that a broker has lost', async t => {
   const broker = new LossyBroker()
   const app = await buildApp(t, { compress: true, broker })
   const open = await opener(t, app)
@@ -154,14 +154,14 @@ class LossyBroker extends AsyncBroker {
   }
 }
 
-/** Publishes to a client that does not read, until so much waits for it. */
+/** Publishes to a client that does not read, until this number of bytes waits for it. */
 async function fill (app: FastifyInstance, bytes: number, publish: () => Promise<unknown>): Promise<number> {
   let count = 0
   for (; app.sse.stats().bufferedBytes < bytes; count++) await publish()
   return count
 }
 
-t.test('a slow client of which events are dropped has a valid stream with gaps that say how many', async t => {
+t.test('a slow client whose events are dropped has a valid stream, with gaps that say how many', async t => {
   const { app, open } = await unixHub(t, { compress: true, maxBufferedBytes: 200_000, slowClient: 'drop' })
   const random = new Random()
   t.comment(`seed ${random.seed}`)
@@ -192,7 +192,7 @@ t.test('a slow client of which events are dropped has a valid stream with gaps t
   t.equal(next, count, 'with what was lost, all are there')
 })
 
-t.test('a slow client gets the newest of each state in a valid stream, and resumes from what it got', async t => {
+t.test('a slow client gets the newest event of each state in a valid stream, and resumes from what it got', async t => {
   const { app, open } = await unixHub(t, { compress: true, maxBufferedBytes: 8_000_000 })
   const random = new Random()
   t.comment(`seed ${random.seed}`)
@@ -221,7 +221,7 @@ t.test('a slow client gets the newest of each state in a valid stream, and resum
   }
 })
 
-t.test('of a slow client that is cut, what came before is valid, and it goes on where it was', async t => {
+t.test('the stream of a slow client that is cut is valid up to the cut, and the client resumes', async t => {
   const { app, open } = await unixHub(t, { compress: true, maxBufferedBytes: 200_000, historySize: 10_000 })
   const random = new Random()
   t.comment(`seed ${random.seed}`)
@@ -238,7 +238,7 @@ t.test('of a slow client that is cut, what came before is valid, and it goes on 
   t.same([...slow.own, ...again.own].map(({ data }) => JSON.parse(data).n), Array.from({ length: count }, (_, n) => n))
 })
 
-t.test('a stream that is ended in the middle of a large event, while its client does not read, is whole once it does', async t => {
+t.test('a stream that is ended in the middle of a large event, while its client does not read, is complete when it reads again', async t => {
   const { app, open } = await unixHub(t, { compress: true, maxBufferedBytes: 8_000_000 })
   const random = new Random()
   for (const [compress, behind] of [[true, true], [false, true], [true, false], [false, false]] as const) {
@@ -256,7 +256,7 @@ t.test('a stream that is ended in the middle of a large event, while its client 
   }
 })
 
-t.test('a client that leaves in the middle takes nothing from the others', async t => {
+t.test('a client that leaves in the middle does not affect the others', async t => {
   const app = await buildApp(t, { compress: true })
   const open = await opener(t, app)
   const streams = []
@@ -274,7 +274,7 @@ t.test('a client that leaves in the middle takes nothing from the others', async
   }
 })
 
-t.test('an event larger than one write arrives as one, and direct sends behind it in their order', async t => {
+t.test('an event larger than one write arrives as one event, and direct sends after it arrive in their order', async t => {
   const app = await buildApp(t, { compress: true })
   const open = await opener(t, app)
   const random = new Random()

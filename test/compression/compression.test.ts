@@ -1,4 +1,4 @@
-// Who gets a compressed stream, and how it says so, beside what else has a say in a response.
+// Which clients get a compressed stream, and its headers together with those of hooks and other plugins.
 import { PassThrough, type Readable } from 'node:stream'
 import { constants } from 'node:zlib'
 import compress from '@fastify/compress'
@@ -12,7 +12,7 @@ import { opener } from '../support/open.js'
 import { checkReceives, openStream, request, responsesAfter } from '../support/streams.js'
 
 const GZIP = { 'accept-encoding': 'gzip' }
-/** What browsers ask for. */
+/** The header of browsers. */
 const BROWSER = { 'accept-encoding': 'gzip, deflate, br, zstd' }
 
 /** Adds the stream and a plain route to an app, and makes it listen. */
@@ -22,7 +22,7 @@ async function serve (app: FastifyInstance): Promise<number> {
   return await listen(app)
 }
 
-t.test('a client gets gzip where its Accept-Encoding admits it', async t => {
+t.test('a client gets gzip if its Accept-Encoding allows it', async t => {
   const app = await buildApp(t, { compress: true })
   const port = await serve(app)
   for (const encodings of ['gzip', 'GZip', 'deflate, gzip', BROWSER['accept-encoding'], 'gzip;q=0.5', 'br;q=1, gzip;q=0.001', '*', '*;q=0.1', 'identity;q=0.5, *;q=0.1', 'identity;q=0, gzip']) {
@@ -36,7 +36,7 @@ t.test('a client gets gzip where its Accept-Encoding admits it', async t => {
   }
 })
 
-t.test('everybody else is served as without compression', async t => {
+t.test('all other clients get the same as without compression', async t => {
   const [app, without] = [await buildApp(t, { compress: true }), await buildApp(t)]
   const [port, portWithout] = [await serve(app), await serve(without)]
   for (const encodings of [undefined, '', 'identity', 'br', 'deflate, br, zstd', 'gzip;q=0', 'gzip; q=0.000', 'gzip;q=0, *', '*;q=0', 'gzipped']) {
@@ -49,7 +49,7 @@ t.test('everybody else is served as without compression', async t => {
   }
 })
 
-t.test('without the option nobody is', async t => {
+t.test('without the option, no stream is compressed', async t => {
   for (const options of [{}, { compress: false }]) {
     const client = await openStream(t, await serve(await buildApp(t, options)), { headers: BROWSER })
     t.equal(client.header('content-encoding'), undefined)
@@ -57,7 +57,7 @@ t.test('without the option nobody is', async t => {
   }
 })
 
-t.test('a route may compress where its hub does not, and leave it where it does', async t => {
+t.test('a route may turn compression on or off, whatever its hub does', async t => {
   for (const hub of [undefined, false, true, { level: 1 }] as const) {
     const app = await buildApp(t, hub === undefined ? {} : { compress: hub })
     const open = await opener(t, app)
@@ -69,7 +69,7 @@ t.test('a route may compress where its hub does not, and leave it where it does'
   }
 })
 
-t.test('what a route leaves open of how it compresses is as its hub has it', async t => {
+t.test('a route uses the hub\'s compression settings for those that it does not set', async t => {
   const app = await buildApp(t, { compress: { threshold: 10, level: 9 } })
   const open = await opener(t, app)
   const before = app.sse.stats().bytesWritten
@@ -102,7 +102,7 @@ t.test('clients that take gzip and others share a channel, and get the same', as
   t.ok(streams[0]!.raw.body.length < streams[10]!.raw.body.length / 2)
 })
 
-t.test('what the answer depends on is told behind what others say of it', async t => {
+t.test('accept-encoding is added to a Vary header of hooks and other plugins', async t => {
   const app = await buildApp(t, { compress: true })
   await app.register(cors, { origin: ['https://app.example', 'https://other.example'] })
   const compressed = await openStream(t, await serve(app), { headers: { ...GZIP, origin: 'https://app.example' } })
@@ -120,7 +120,7 @@ t.test('what the answer depends on is told behind what others say of it', async 
   }
 })
 
-t.test('where the application says how the answer is encoded, that is its own to do', async t => {
+t.test('if the application sets content-encoding, the hub does not compress', async t => {
   const ways: Array<(app: FastifyInstance) => void> = [
     app => app.addHook('onRequest', async (_request, reply) => { reply.header('content-encoding', 'identity') }),
     app => app.addHook('onRequest', async (_request, reply) => { reply.raw.setHeader('content-encoding', 'identity') })
@@ -135,7 +135,7 @@ t.test('where the application says how the answer is encoded, that is its own to
   }
 })
 
-t.test('a wrong option is refused, and the message names it', async t => {
+t.test('a wrong option is refused with a message that names it', async t => {
   const wrong: Array<[unknown, RegExp]> = [
     [1, /"compress".*boolean or object/], ['gzip', /"compress"/], [null, /"compress"/], [[], /"compress"/],
     [{ level: 0 }, /"level" of "compress"/], [{ level: 10 }, /"level"/], [{ level: 1.5 }, /"level"/], [{ level: '3' }, /"level"/],
@@ -182,7 +182,7 @@ t.test('HEAD is answered with the head of a compressed stream', async t => {
   t.match(client.received.subarray(received.length).toString(), /^HTTP\/1\.1 200 /, 'nothing is between the head and the next answer')
 })
 
-t.test('an injected request is answered with a whole compressed stream', async t => {
+t.test('an injected request is answered with a complete compressed stream', async t => {
   const app = await buildApp(t, { compress: true })
   app.get('/events', (_request, reply) => {
     const client = reply.sse()
@@ -209,7 +209,7 @@ const failing: Record<string, (app: FastifyInstance) => void> = {
 }
 
 for (const [what, prepare] of Object.entries(failing)) {
-  t.test(`where ${what}, the answer is not said to be compressed`, async t => {
+  t.test(`if ${what}, the answer does not say that it is compressed`, async t => {
     const app = await buildApp(t, { compress: true }, { loggerInstance: new MemoryLog().logger })
     prepare(app)
     const port = await serve(app)
@@ -222,7 +222,7 @@ for (const [what, prepare] of Object.entries(failing)) {
   })
 }
 
-t.test('an error handler may open a compressed stream in place of one whose hook failed', async t => {
+t.test('an error handler may open a compressed stream after the hook of another stream has failed', async t => {
   const app = await buildApp(t, { compress: true })
   let fails = true
   app.addHook('onSend', async () => {
@@ -237,7 +237,7 @@ t.test('an error handler may open a compressed stream in place of one whose hook
   await checkReceives(t, app.sse, client)
 })
 
-t.test('the stream of a handler that fails later ends as a whole one', async t => {
+t.test('the stream of a handler that fails later ends completely', async t => {
   const log = new MemoryLog()
   const app = await buildApp(t, { compress: true }, { loggerInstance: log.logger })
   app.get('/events', async (_request, reply) => {
@@ -254,7 +254,7 @@ t.test('the stream of a handler that fails later ends as a whole one', async t =
   t.same((await responsesAfter(client, '/plain')).map(({ status }) => status), [200, 200], 'the connection serves the next request')
 })
 
-t.test('a hook may pass the bytes of a compressed stream on, of which none waits for others', async t => {
+t.test('a hook may pass on the bytes of a compressed stream, and each event still comes at once', async t => {
   const app = await buildApp(t, { compress: true })
   app.addHook('onSend', async (_request, _reply, payload) => (payload as Readable).pipe(new PassThrough()))
   const client = await openStream(t, await serve(app), { headers: GZIP })
@@ -268,7 +268,7 @@ t.test('a hook may pass the bytes of a compressed stream on, of which none waits
   t.equal(client.header('content-encoding'), 'gzip')
 })
 
-t.test('@fastify/compress, made to compress event streams, leaves what is compressed, and compresses for others', async t => {
+t.test('@fastify/compress, made to compress event streams, does not compress a second time, and compresses for other clients', async t => {
   const app = await buildApp(t, { compress: true })
   await app.register(compress, { customTypes: /event-stream/, threshold: 0, zlibOptions: { flush: constants.Z_SYNC_FLUSH } })
   const port = await serve(app)

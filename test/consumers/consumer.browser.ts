@@ -1,4 +1,4 @@
-// A page's TypeScript: with the DOM's types and without Node's, the server's schemas imported as a type.
+// TypeScript in a page: it has the DOM's types but not Node's, and imports the server's schemas as a type.
 import type { Static } from '@sinclair/typebox'
 import { connect, type StreamState } from 'fastify-sse-hub/client'
 import type { events } from './consumer.events.js'

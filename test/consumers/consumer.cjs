@@ -1,4 +1,4 @@
-// A JavaScript consumer, as CommonJS: `require` gives the plugin itself.
+// JavaScript as CommonJS: `require` gives the plugin itself.
 const assert = require('node:assert/strict')
 const Fastify = require('fastify')
 const sse = require('fastify-sse-hub')

@@ -1,4 +1,4 @@
-// A TypeScript consumer, as an ES module: everything is typed from one declaration.
+// TypeScript as an ES module: one declaration gives the types of all calls.
 import { Type } from '@sinclair/typebox'
 import Fastify from 'fastify'
 import sse, { type SSEClient } from 'fastify-sse-hub'

@@ -1,4 +1,4 @@
-// A JavaScript consumer, as an ES module: one event over a real connection.
+// JavaScript as an ES module: a client receives an event over a real connection.
 import assert from 'node:assert/strict'
 import { get } from 'node:http'
 import Fastify from 'fastify'

@@ -1,4 +1,4 @@
-// A TypeScript consumer, as CommonJS.
+// TypeScript as CommonJS.
 import Fastify = require('fastify')
 import sse = require('fastify-sse-hub')
 import client = require('fastify-sse-hub/client')

@@ -1,3 +1,4 @@
+// Which events the history keeps: by number, by age and by bytes.
 import assert from 'node:assert/strict'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
@@ -25,7 +26,7 @@ t.test('the newest events of each channel are kept, as many as historySize says'
   t.strictSame(await receivedNames(await open(['a', 'b'])), ['a3', 'a4', 'a5', 'b1', 'b2'])
 })
 
-t.test('50 events a channel are kept where nothing else is said', async t => {
+t.test('by default, 50 events of each channel are kept', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const names = Array.from({ length: 60 }, (_, i) => `event-${i}`)
@@ -33,7 +34,7 @@ t.test('50 events a channel are kept where nothing else is said', async t => {
   t.strictSame(await receivedNames(await open('a')), names.slice(-50))
 })
 
-t.test('broadcasts are kept as a channel of their own', async t => {
+t.test('broadcasts are kept like a channel of their own', async t => {
   const app = await buildApp(t, { historySize: 2 })
   const open = await opener(t, app)
   await publish(app, 'a', 'a1', 'a2')
@@ -43,7 +44,7 @@ t.test('broadcasts are kept as a channel of their own', async t => {
   t.strictSame(await receivedNames(await open()), ['all2', 'all3'])
 })
 
-t.test('a busy channel does not push out what a quiet one keeps', async t => {
+t.test('events of a busy channel do not remove those of a quiet channel', async t => {
   const app = await buildApp(t, { historySize: 5 })
   const open = await opener(t, app)
   await publish(app, 'quiet', 'kept')
@@ -51,7 +52,7 @@ t.test('a busy channel does not push out what a quiet one keeps', async t => {
   t.strictSame(await receivedNames(await open('quiet')), ['kept'])
 })
 
-t.test('an event for several channels stays until the last of them lets go of it', async t => {
+t.test('an event for several channels is kept until the last of them removes it', async t => {
   const app = await buildApp(t, { historySize: 2 })
   const open = await opener(t, app)
   await app.sse.toChannels(['a', 'b'], 'both', null)
@@ -64,7 +65,7 @@ t.test('an event for several channels stays until the last of them lets go of it
   t.strictSame(await receivedNames(await open('b')), ['b1', 'b2'])
 })
 
-t.test('with a historySize of 0 nothing is kept, and who is connected gets everything', async t => {
+t.test('with a historySize of 0 nothing is kept, and connected clients get everything', async t => {
   const app = await buildApp(t, { historySize: 0 })
   const open = await opener(t, app)
   const present = await open('a')
@@ -76,12 +77,12 @@ t.test('with a historySize of 0 nothing is kept, and who is connected gets every
   t.strictSame({ historyEvents, historyBytes }, { historyEvents: 0, historyBytes: 0 })
 })
 
-t.test('events older than historyMaxAge are not replayed, and who missed them is told', async t => {
+t.test('events older than historyMaxAge are not replayed, and a client that missed them is told so', async t => {
   const app = await buildApp(t, { historyMaxAge: 30_000 })
   const open = await opener(t, app)
   const { id: first } = await app.sse.toChannel('a', 'old1', null)
   const { id: last } = await app.sse.toChannel('a', 'old2', null)
-  // The time jumps.
+  // The clock jumps.
   const { now } = performance
   t.teardown(() => { performance.now = now })
   performance.now = () => now.call(performance) + 40_000
@@ -92,16 +93,16 @@ t.test('events older than historyMaxAge are not replayed, and who missed them is
   t.match(await opened(last), { recovered: true })
 })
 
-t.test('what is older than historyMaxAge leaves memory though nobody publishes or connects', async t => {
+t.test('events older than historyMaxAge are removed from memory even if nobody publishes or connects', async t => {
   const app = await buildApp(t, { historyMaxAge: 20, heartbeatInterval: 40 })
   await app.ready()
   await publish(app, 'a', 'a1', 'a2')
-  // The hub tells nobody, so that there is only to look again.
+  // The hub emits no event for this, so the test looks again and again.
   while (app.sse.stats().historyEvents > 0) await new Promise(resolve => setTimeout(resolve, 10))
   t.equal(app.sse.stats().historyBytes, 0)
 })
 
-t.test('above historyMaxBytes the oldest events of all channels go first', async t => {
+t.test('above historyMaxBytes, the oldest events of all channels are removed first', async t => {
   const app = await buildApp(t, { historyMaxBytes: 50_000 })
   const open = await opener(t, app)
   const large = async (channel: string, name: string): Promise<void> => {
@@ -119,7 +120,7 @@ t.test('above historyMaxBytes the oldest events of all channels go first', async
   t.equal(app.sse.stats().historyBytes, 0)
 })
 
-t.test('stats() counts what is kept, an event for several channels once, and goes back with it', async t => {
+t.test('stats() counts kept events, each once even if it has several channels, until they are removed', async t => {
   const app = await buildApp(t, { historySize: 2, historyMaxBytes: 100_000 })
   const kept = (): number => app.sse.stats().historyEvents
   const bytes = (): number => app.sse.stats().historyBytes
@@ -136,7 +137,7 @@ t.test('stats() counts what is kept, an event for several channels once, and goe
   t.strictSame([kept(), bytes()], [0, 0])
 })
 
-/** Runs a program that measures its own heap, for some kinds of events. */
+/** Runs a program that measures its own heap with some kinds of events. */
 async function heapGrowth (t: Test, ...kinds: string[]): Promise<void> {
   const { code, stdout, stderr } = await ended(spawnProgram(t, 'test/support/processes/heap-growth.ts', { nodeArgs: ['--expose-gc'], args: kinds }))
   t.equal(code, 0, stderr)
@@ -149,7 +150,7 @@ async function heapGrowth (t: Test, ...kinds: string[]): Promise<void> {
   }
 }
 
-t.test('historyMaxBytes holds for what the process really takes', { jobs: 2 }, async t => {
+t.test('historyMaxBytes limits the real memory of the process', { jobs: 2 }, async t => {
   t.test('with small events, and long names', async t => {
     await heapGrowth(t, 'small events', 'small non-Latin-1 events', 'long event names', 'long excepted ids')
   })
@@ -169,11 +170,11 @@ function essence ({ position, name, key, remove, text }: KeptEvent): Partial<Kep
   return { position, name, key, remove, text }
 }
 
-t.test('History does what a simple model does', async t => {
+t.test('History does the same as a simple model', async t => {
   const random = new Random()
   try {
     for (let round = 0; round < 60; round++) {
-      // By size alone no target is ever forgotten, so that floors are exact.
+      // If only the number is limited, no target is ever forgotten, so the floors are exact.
       const maxBytes = random.pick([Infinity, Infinity, 1500, 6000])
       const size = random.pick([1, 3, 40, 1000])
       const history = new History({ size, maxAge: Infinity, maxBytes })
@@ -184,7 +185,7 @@ t.test('History does what a simple model does', async t => {
         position += 1 + random.below(3)
         const text = 'x'.repeat(random.below(300)) + random.pick(['', 'é', '日'])
         const targets = random.some(TARGETS, 0.3)
-        // Of removals that went for want of bytes nobody can tell the model.
+        // The model can't know which removals are dropped because of the bytes, so there are none with a limit of bytes.
         const key = random.pick(['', '', 'k', 'l', `k${random.below(60)}`])
         const remove = key !== '' && maxBytes === Infinity && random.chance(0.3)
         const event = keptEvent(position, text, { name: random.pick(['m', 'n']), except: random.pick(['', 'id']), key, remove })
@@ -219,7 +220,7 @@ t.test('History does what a simple model does', async t => {
   }
 })
 
-t.test('History lets go of everything it counted', async t => {
+t.test('History frees everything that it has counted', async t => {
   const history = new History({ size: 3, maxAge: 0, maxBytes: Infinity })
   for (let position = 1; position <= 100; position++) {
     const key = position % 3 === 0 ? '' : `key ${position % 11}`

@@ -1,3 +1,4 @@
+// Replays share their bytes. These tests check which of them share, and that sharing never changes what a client gets.
 import assert from 'node:assert/strict'
 import t from 'tap'
 import { Compression } from '../../lib/wire/compression.js'
@@ -14,10 +15,10 @@ import { StreamClient } from '../support/stream-client.js'
 import { unixSocket } from '../support/unix-socket.js'
 import { ended, spawnProgram } from '../support/spawn-program.js'
 
-/** Positions in a block: see BLOCK in lib/replay.ts. */
+/** Positions in a block: see BLOCK in lib/history/replay.ts. */
 const BLOCK = 256
 
-/** A history with its replays, and the few calls that a hub makes of them. */
+/** A history with its replays, and the few calls that a hub makes. */
 class Past {
   readonly history: History
   readonly replays: Replays
@@ -42,7 +43,7 @@ class Past {
     for (let i = 0; i < count; i++) this.add(...event)
   }
 
-  /** A client that comes now. */
+  /** A client that connects now. */
   replay (settings: Partial<Replay> = {}): Replay {
     return { targets: ['a'], names: null, clientId: 'client', encoding: this.encoding, fresh: true, end: this.position, cursor: 0, told: -1, ...settings }
   }
@@ -66,12 +67,12 @@ function textOf (chunks: readonly Chunk[]): string {
   return Buffer.concat(chunks.map(chunk => chunk.payload())).toString()
 }
 
-/** Which of the chunks of one replay are the very objects of another one. */
+/** For each chunk of one replay, whether another replay has the same object. */
 function shared (one: readonly Chunk[], other: readonly Chunk[]): boolean[] {
   return one.map((chunk, index) => chunk === other[index])
 }
 
-t.test('replays of the same share their bytes, those of the last block until something is published', async t => {
+t.test('equal replays share their bytes, and those of the last block until something is published', async t => {
   const past = new Past()
   past.addMany(2 * BLOCK + 10)
   const first = past.chunks()
@@ -85,7 +86,7 @@ t.test('replays of the same share their bytes, those of the last block until som
   t.strictSame(past.text({ end: 2 * BLOCK + 10 }), textOf(first), 'a client that came before gets what there was when it came')
 })
 
-t.test('a replay that begins inside a block shares ever larger parts of it, and then whole ones', async t => {
+t.test('a replay that begins inside a block shares larger and larger parts of it, and then whole blocks', async t => {
   const past = new Past()
   past.addMany(3 * BLOCK)
   const whole = past.chunks()
@@ -98,7 +99,7 @@ t.test('a replay that begins inside a block shares ever larger parts of it, and 
   t.equal(textOf(one), textOf(whole).slice(textOf(whole).indexOf('event: tick\ndata: 11 ')))
 })
 
-t.test('clients of other ids share, as long as nothing is kept for their ids', async t => {
+t.test('clients with different ids share, as long as nothing is kept for their ids', async t => {
   const past = new Past()
   past.addMany(BLOCK)
   const [block] = past.chunks({ targets: ['a', '\0alice'], clientId: 'alice' })
@@ -108,21 +109,21 @@ t.test('clients of other ids share, as long as nothing is kept for their ids', a
   t.equal(past.chunks({ targets: ['a', '\0bob'], clientId: 'bob' })[0], block)
 })
 
-t.test('the order in which channels and event names are given does not matter', async t => {
+t.test('the order of channels and event names does not matter for sharing', async t => {
   const past = new Past()
   past.addMany(BLOCK, ['a', 'b'])
   t.equal(past.chunks({ targets: ['a', 'b'] })[0], past.chunks({ targets: ['b', 'a'] })[0])
   t.equal(past.chunks({ names: new Set(['tick', 'tock']) })[0], past.chunks({ names: new Set(['tock', 'tick']) })[0])
 })
 
-t.test('replays of other channels or event names do not share', async t => {
+t.test('replays of different channels or event names do not share', async t => {
   const past = new Past()
   for (let i = 0; i < BLOCK; i++) past.add(['', 'a', 'b', 'c'][i % 4], { name: i % 3 === 0 ? 'tick' : 'tock' })
   const settings: Array<Partial<Replay>> = []
   for (const targets of [['a'], ['b'], ['a', 'b'], [''], ['', 'a'], ['', 'a', 'b', 'c']]) {
     for (const names of [null, new Set<string>(), new Set(['tick']), new Set(['tock']), new Set(['tick', 'tock'])]) settings.push({ targets, names })
   }
-  // Each with nothing shared before, and then with all the others' blocks there.
+  // Each text is made without any shared blocks first, and then with the blocks of all others.
   const alone = settings.map(each => {
     const fresh = new Replays(past.history, Infinity, MAX_WRITE)
     return textOf(fresh.page(past.replay(each)).chunks)
@@ -130,7 +131,7 @@ t.test('replays of other channels or event names do not share', async t => {
   for (const turn of [1, 2]) t.strictSame(settings.map(each => past.text(each)), alone, `turn ${turn}`)
 })
 
-t.test('compressed replays share what is compressed, and only with those of the same settings', async t => {
+t.test('compressed replays share compressed bytes, but only with replays of the same settings', async t => {
   const past = new Past()
   past.addMany(BLOCK + 10)
   const encoding = new Compression({ threshold: 256, level: 3 })
@@ -142,7 +143,7 @@ t.test('compressed replays share what is compressed, and only with those of the 
   t.ok(first.every(({ framed }) => framed.length === framed.buffer.byteLength), 'what is kept is in memory of its own')
 })
 
-t.test('a page of a compressed replay takes no longer to make than one that is written as it is', async t => {
+t.test('a page of a compressed replay takes no longer to make than one without compression', async t => {
   const past = new Past()
   past.addMany(200, 'a', { padding: 20_000 })
   const encoding = new Compression({ threshold: 256, level: 3 })
@@ -151,7 +152,7 @@ t.test('a page of a compressed replay takes no longer to make than one that is w
   t.strictSame(compressed.map(({ count }) => count), plain.map(({ count }) => count))
 })
 
-t.test('a client that wants no event gets none, whoever replayed before it, and spoils nothing for those after it', async t => {
+t.test('a client that wants no events gets none after a replay of another client, and does not change later replays', async t => {
   const past = new Past()
   past.addMany(BLOCK)
   t.equal(past.text({ names: new Set() }), '')
@@ -160,7 +161,7 @@ t.test('a client that wants no event gets none, whoever replayed before it, and 
   t.equal(past.text({ names: new Set() }), '')
 })
 
-t.test('a block with an event that somebody is excepted from is not shared', async t => {
+t.test('a block that has an event with except is not shared', async t => {
   const past = new Past()
   past.addMany(BLOCK)
   past.addMany(5)
@@ -174,7 +175,7 @@ t.test('a block with an event that somebody is excepted from is not shared', asy
   t.notMatch(textOf(alice), `data: ${BLOCK + 6} `)
 })
 
-t.test('blocks larger than one write are split where every replay splits them', async t => {
+t.test('all replays split blocks larger than one write at the same places', async t => {
   const past = new Past()
   past.addMany(2 * BLOCK, 'a', { padding: 5000 })
   const pages = past.pages()
@@ -183,7 +184,7 @@ t.test('blocks larger than one write are split where every replay splits them', 
   t.notOk(shared(pages.flatMap(({ chunks }) => chunks), past.chunks()).includes(false))
 })
 
-t.test('small blocks are gathered into pages of one write, and a larger event has a page of its own', async t => {
+t.test('small blocks are joined into pages of one write, and a larger event has its own page', async t => {
   const past = new Past()
   past.addMany(5 * BLOCK)
   t.equal(past.pages().length, 1)
@@ -192,7 +193,7 @@ t.test('small blocks are gathered into pages of one write, and a larger event ha
   t.strictSame(past.pages().map(({ count }) => count), [5 * BLOCK, 1, BLOCK])
 })
 
-t.test('a block of which something has gone is built anew', async t => {
+t.test('a block is built anew after one of its events was removed', async t => {
   const past = new Past({ size: 2 * BLOCK })
   past.addMany(2 * BLOCK)
   const before = past.chunks()
@@ -203,7 +204,7 @@ t.test('a block of which something has gone is built anew', async t => {
   t.match(textOf(after), /data: 11 /)
 })
 
-t.test('what is served is what history holds, whatever is published, let go of and replayed meanwhile', async t => {
+t.test('replays give what the history has, whatever is published, removed and replayed meanwhile', async t => {
   const random = new Random()
   const targets = ['', 'a', 'b', '\0alice']
   try {
@@ -230,7 +231,7 @@ t.test('what is served is what history holds, whatever is published, let go of a
           cursor: random.chance(0.5) ? 0 : random.below(past.position + 1)
         }))
         const replay = random.pick(ongoing)
-        // It forgets the targets of which nothing is ahead.
+        // `page` removes targets without later events from the replay, so they are read before.
         const { cursor, targets: asked } = replay
         const { chunks, count } = past.replays.page(replay)
         const expected = [...past.history.range(asked, cursor, replay.cursor)]
@@ -249,10 +250,10 @@ t.test('what is served is what history holds, whatever is published, let go of a
   }
 })
 
-t.test('the blocks kept for sharing take a quarter of historyMaxBytes at most, and the least recently used go first', async t => {
+t.test('the shared blocks take at most a quarter of historyMaxBytes, and the least recently used are removed first', async t => {
   const maxBytes = 1_000_000
   const past = new Past({ maxBytes })
-  // About 16 KB a block of each: 15 of them fit.
+  // Each channel has a block of about 16 KB, so 15 of them fit.
   const names = Array.from({ length: 30 }, (_, i) => `channel-${i}`)
   for (let i = 0; i < BLOCK; i++) past.add(names, { padding: 40 })
   past.addMany(1)
@@ -268,7 +269,7 @@ t.test('the blocks kept for sharing take a quarter of historyMaxBytes at most, a
   t.not(block(names[1]!), second)
 })
 
-t.test('the blocks kept for sharing take 16 MiB at most', async t => {
+t.test('the shared blocks take at most 16 MiB', async t => {
   const past = new Past({ maxBytes: 1024 ** 3 })
   past.addMany(200, 'a', { padding: 130_000 })
   past.chunks()
@@ -276,7 +277,7 @@ t.test('the blocks kept for sharing take 16 MiB at most', async t => {
   t.ok(past.replays.bytes > 15 * 1024 * 1024)
 })
 
-t.test('what is kept for sharing is no part of a larger buffer that it would keep alive', async t => {
+t.test('a shared block is not a part of a larger buffer, which it would keep in memory', async t => {
   const past = new Past()
   past.add()
   past.addMany(BLOCK, 'b')
@@ -285,7 +286,7 @@ t.test('what is kept for sharing is no part of a larger buffer that it would kee
   t.ok(chunk!.framed.buffer.byteLength < 1000, `a block of ${chunk!.size} bytes holds a buffer of ${chunk!.framed.buffer.byteLength}`)
 })
 
-t.test('what is kept for sharing really takes no more than it may', async t => {
+t.test('the real memory of the shared blocks is within their limit', async t => {
   const { stdout } = await ended(spawnProgram(t, 'test/support/processes/heap-growth.ts', { nodeArgs: ['--expose-gc'], args: ['shared replays'] }))
   const { cap, growth, counted } = JSON.parse(stdout)
   t.ok(counted <= cap)
@@ -293,7 +294,7 @@ t.test('what is kept for sharing really takes no more than it may', async t => {
   t.ok(growth >= 0.5 * cap, 'the cap is made use of')
 })
 
-t.test('a replay that history overtakes tells sse:gap, then goes on with what is kept', async t => {
+t.test('a client gets sse:gap if its next events were removed, and then the kept events', async t => {
   const app = await buildApp(t, { historySize: 1000, historyMaxBytes: 2_000_000, slowClient: 'drop', maxBufferedBytes: 10_000_000 })
   app.get('/', (_request, reply) => { reply.sse('a') })
   app.get('/last', (_request, reply) => { reply.sse('a') })
@@ -308,7 +309,7 @@ t.test('a replay that history overtakes tells sse:gap, then goes on with what is
   t.teardown(() => client.destroy())
   await client.until(() => client.events.length > 0)
   client.pause()
-  // The socket is full, somewhere in the middle of the replay.
+  // The socket is now full, in the middle of the replay.
   let replayed = -1
   for (let turns = 0; turns < 100; turns++) {
     await new Promise(resolve => setImmediate(resolve))
@@ -330,7 +331,7 @@ t.test('a replay that history overtakes tells sse:gap, then goes on with what is
   t.equal(client.greeting?.recovered, false)
 })
 
-t.test('a state that was replaced meanwhile is not shared any more, and removals are not with those who are new', async t => {
+t.test('a state that was replaced meanwhile is not shared any more, and removals are not shared with new clients', async t => {
   const past = new Past()
   const add = (key: string, data: string, remove = false): void => past.history.add(keptEvent(++past.position, `data: ${data}\n\n`, { key, remove }), ['a'])
   add('x', 'x1')

@@ -1,3 +1,4 @@
+// What a connection gets from the history, and in which order.
 import t from 'tap'
 import type { FastifyInstance } from 'fastify'
 import type { SSEConnectOptions, SSEPluginOptions } from '../../lib/index.js'
@@ -26,7 +27,7 @@ t.test('a new client gets the history of its channels and the broadcasts, merged
   t.strictSame(got.map(({ id }) => id), ids.filter((_id, index) => index !== 3))
 })
 
-t.test('what is replayed has the same bytes as what was live', async t => {
+t.test('a replayed event has the same bytes as the live one', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const live = await open('a', { greeting: false, retry: null })
@@ -40,7 +41,7 @@ t.test('what is replayed has the same bytes as what was live', async t => {
   t.match(kept(late.raw.text), /retry: 1234\ndata: {2}<p>\ndata: \ndata: <\/p>\ndata: \nid: \S+\n\n$/)
 })
 
-t.test('an event for two of a client\'s channels is replayed to it once', async t => {
+t.test('an event for two channels of a client is replayed to it once', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   await app.sse.toChannels(['a', 'b', 'c'], 'both', null)
@@ -49,11 +50,11 @@ t.test('an event for two of a client\'s channels is replayed to it once', async 
   t.strictSame(await receivedNames(await open(['c'])), ['both'])
 })
 
-t.test('what is published while a replay runs comes after it', async t => {
+t.test('an event that is published during a replay comes after it', async t => {
   const app = await buildApp(t)
   app.get('/', (_request, reply) => {
     reply.sse('a')
-    // The client is there, and nothing was written to it yet.
+    // The client is registered, but nothing has been written to it.
     app.sse.toChannel('a', 'live', null)
   })
   await app.sse.toChannel('a', 'kept', null)
@@ -63,7 +64,7 @@ t.test('what is published while a replay runs comes after it', async t => {
   t.strictSame(client.own.map(({ event }) => event), ['kept', 'live'])
 })
 
-t.test('replay says what a new connection gets, at registration and for one route', async t => {
+t.test('the replay option decides what a new connection gets, at registration and for one route', async t => {
   const cases: Array<[registration: SSEPluginOptions, route: SSEConnectOptions, first: string[], again: string[]]> = [
     [{}, {}, ['one', 'two'], ['two']],
     [{ replay: 'all' }, {}, ['one', 'two'], ['two']],
@@ -85,7 +86,7 @@ t.test('replay says what a new connection gets, at registration and for one rout
   }
 })
 
-t.test('a client that wants only some events is replayed only those', async t => {
+t.test('a client that wants only some event names gets only these in its replay', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   for (let i = 0; i < 200; i++) await app.sse.toChannel('a', ['tick', 'tock', 'tack'][i % 3]!, i)
@@ -96,8 +97,8 @@ t.test('a client that wants only some events is replayed only those', async t =>
   t.strictSame(await receivedNames(await open('a', { events: ['tick'] })), Array(17).fill('tick'), 'of the 50 that are kept')
 })
 
-t.test('a client that wants no events at all is replayed none, and others are not worse off', async t => {
-  // Enough for a part of the replay to be shared between clients.
+t.test('a client that wants no events gets none in its replay, and others still get theirs', async t => {
+  // These are enough events for clients to share a part of the replay.
   const app = await buildApp(t, { historySize: 200 })
   const open = await opener(t, app)
   for (let i = 0; i < 200; i++) await app.sse.toChannel('a', 'tick', i)
@@ -129,7 +130,7 @@ t.test('a transient event is not kept', async t => {
   t.equal(app.sse.stats().historyEvents, 1)
 })
 
-t.test('what is sent to a client with an id of its own is kept for that id, also while it is away', async t => {
+t.test('events to a client with its own id are kept for that id, also while it is away', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   await app.sse.toClient('alice', 'before', null)
@@ -144,7 +145,7 @@ t.test('what is sent to a client with an id of its own is kept for that id, also
   t.strictSame(await receivedNames(await open([], { id: 'alice', replay: 'none' })), [])
 })
 
-t.test('what is sent to a client with a random id is not kept, since nobody can come back with it', async t => {
+t.test('events to a client with a random id are not kept, because no client can come back with that id', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const stream = await open()
@@ -153,7 +154,7 @@ t.test('what is sent to a client with a random id is not kept, since nobody can 
   t.equal(app.sse.stats().historyEvents, 0)
 })
 
-t.test('a client without broadcasts is replayed none', async t => {
+t.test('a client without broadcasts gets none in its replay', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   await app.sse.send('all', null)
@@ -172,14 +173,14 @@ t.test('join() replays nothing', async t => {
   t.strictSame(await receivedNames(stream), ['after'])
 })
 
-/** Publishes so many events of so many bytes; each says its number. */
+/** Publishes events of a size. Each has its number. */
 async function publishMany (app: FastifyInstance, count: number, bytes: number): Promise<void> {
   for (let i = 0; i < count; i++) await app.sse.toChannel('a', 'tick', `${i} ${'x'.repeat(bytes)}`, { raw: true })
 }
 
 const numbersOf = (client: StreamClient): number[] => client.own.filter(({ event }) => event === 'tick').map(({ data }) => parseInt(data))
 
-t.test('a history of several MB comes whole, while its reader pauses and goes on', async t => {
+t.test('a history of several MB is complete, even if its reader pauses and goes on', async t => {
   const app = await buildApp(t, { historySize: 3000 })
   app.get('/', (_request, reply) => { reply.sse('a') })
   const socketPath = unixSocket(t)
@@ -191,7 +192,7 @@ t.test('a history of several MB comes whole, while its reader pauses and goes on
   for (let next = 500; next < 3000; next += 500) {
     await client.until(() => client.own.length >= next)
     client.pause()
-    // Full: the server has to wait for it.
+    // The socket is full, so the server has to wait for it.
     if (app.sse.stats().replayed < 3000) {
       await new Promise<void>(resolve => {
         const look = (): void => { app.sse.stats().bufferedBytes > 0 ? resolve() : setImmediate(look) }
@@ -209,7 +210,7 @@ t.test('a history of several MB comes whole, while its reader pauses and goes on
   t.match(app.sse.stats(), { replayed: 3000, delivered: 1 })
 })
 
-t.test('what goes from one channel\'s history while another one\'s is replayed is no loss', async t => {
+t.test('events that one channel\'s history removes while another channel is replayed are not a loss', async t => {
   const { app, open } = await unixHub(t, { historySize: 3 })
   for (let n = 0; n < 3; n++) await app.sse.toChannel('red', 'large', 'x'.repeat(200_000))
   const { reader } = await open({ channels: ['red', 'blue'], paused: true })
@@ -219,13 +220,13 @@ t.test('what goes from one channel\'s history while another one\'s is replayed i
   t.same(reader.events.map(({ event }) => event), ['sse:open', ...Array(3).fill('large'), ...Array(5).fill('small')])
 })
 
-t.test('events of 1 MiB are replayed whole, before, between and behind small ones', async t => {
+t.test('events of 1 MiB are replayed completely, before, between and after small ones', async t => {
   const app = await buildApp(t)
   app.get('/', (_request, reply) => { reply.sse('a') })
   const texts = ['small', 'x'.repeat(MIB), 'small too', '日'.repeat(MIB / 3), '日'.repeat(MIB / 3), 'the last'].map((text, index) => `${index} ${text}`.slice(0, text.length))
   for (const text of texts) await app.sse.toChannel('a', 'tick', text, { raw: true })
   const port = await listen(app)
-  // With a greeting before it, and with nothing before it.
+  // Once as a new client, and once with an id that the hub does not know.
   for (const headers of [{}, { 'last-event-id': 'not ours' }]) {
     const client = new StreamClient({ port }, '/', headers)
     t.teardown(() => client.destroy())
@@ -234,7 +235,7 @@ t.test('events of 1 MiB are replayed whole, before, between and behind small one
   }
 })
 
-t.test('a replay that begins with a large event begins behind the greeting', async t => {
+t.test('a replay that begins with a large event begins after the greeting', async t => {
   const app = await buildApp(t, { historySize: 2 })
   const open = await opener(t, app)
   const text = 'x'.repeat(300_000)
@@ -247,7 +248,7 @@ t.test('a replay that begins with a large event begins behind the greeting', asy
   }
 })
 
-t.test('a client may leave in the middle of its replay', async t => {
+t.test('nothing is left of a client that leaves in the middle of its replay', async t => {
   const app = await buildApp(t, { historySize: 1000 })
   app.get('/', (_request, reply) => { reply.sse('a') })
   const socketPath = unixSocket(t)
@@ -268,7 +269,7 @@ t.test('a client may leave in the middle of its replay', async t => {
   t.equal(app.sse.stats().replayed, replayed + 1000, 'nothing more was replayed to the one that left')
 })
 
-t.test('a client that is closed in the middle of its replay gets all of it, and what was published until then', async t => {
+t.test('a client that is closed in the middle of its replay gets all of it, and the events until then', async t => {
   const app = await buildApp(t, { historySize: 1000 })
   app.get('/', (_request, reply) => { reply.sse('a') })
   const socketPath = unixSocket(t)
@@ -286,7 +287,7 @@ t.test('a client that is closed in the middle of its replay gets all of it, and 
   t.equal(client.own.at(-1)!.event, 'live')
 })
 
-t.test('stats() counts what is replayed once per client, apart from what is live', async t => {
+t.test('stats() counts replayed events once for each client, separately from live events', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   await app.sse.toChannel('a', 'tick', null)

@@ -1,3 +1,4 @@
+// A client that comes back with its last event id: what it gets, and whether it is told that events are missing.
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { Type } from '@sinclair/typebox'
@@ -9,7 +10,7 @@ import { buildApp, listen, nextClient } from '../support/app.js'
 import { opener, received, receivedNames, type OpenStream } from '../support/open.js'
 import { RawClient } from '../support/raw-client.js'
 
-/** Publishes events of these names to channel "a", and gives their ids. */
+/** Publishes events with these names to channel "a", and resolves with their ids. */
 async function publish (app: FastifyInstance, ...names: string[]): Promise<string[]> {
   const ids = []
   for (const name of names) ids.push((await app.sse.toChannel('a', name, null)).id)
@@ -22,20 +23,20 @@ interface Opened {
   id: string | undefined
 }
 
-/** The greeting. */
+/** Resolves with the greeting. */
 async function openedOf ({ raw }: { raw: RawClient }): Promise<Opened> {
   const [{ event, data, id }] = await raw.untilEvents(1) as [{ event?: string, data: string, id?: string }]
   if (event !== 'sse:open') throw new Error(`the stream begins with ${event}`)
   return { ...JSON.parse(data), id }
 }
 
-/** What a stream began with: whether it is told to be recovered, and the names of the events. */
+/** The beginning of a stream: `recovered` of its greeting, and the names of its events. */
 async function begun (stream: OpenStream): Promise<{ recovered: boolean, names: Array<string | undefined> }> {
   const names = await receivedNames(stream)
   return { recovered: (await openedOf(stream)).recovered, names }
 }
 
-t.test('a client that names its last event gets what came after it, and is told that nothing is missing', async t => {
+t.test('a client that sends its last event id gets all later events, and is told that nothing is missing', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const [, second, , fourth] = await publish(app, 'one', 'two', 'three', 'four')
@@ -43,7 +44,7 @@ t.test('a client that names its last event gets what came after it, and is told 
   t.strictSame(await begun(await open('a', {}, { 'last-event-id': fourth! })), { recovered: true, names: [] })
 })
 
-t.test('on a first visit nothing is recovered', async t => {
+t.test('on a first visit, recovered is false', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   t.strictSame(await begun(await open('a')), { recovered: false, names: [] })
@@ -52,7 +53,7 @@ t.test('on a first visit nothing is recovered', async t => {
   t.strictSame(await begun(await open('a', {}, { 'last-event-id': '' })), { recovered: false, names: ['one'] })
 })
 
-t.test('a client is told that something is missing once an event after its last one is not kept any more', async t => {
+t.test('a client is told that events are missing if one after its last id is not kept any more', async t => {
   const app = await buildApp(t, { historySize: 2 })
   const open = await opener(t, app)
   const [first, second, third, fourth] = await publish(app, 'one', 'two', 'three', 'four')
@@ -63,7 +64,7 @@ t.test('a client is told that something is missing once an event after its last 
   t.strictSame(await after(fourth!), { recovered: true, names: [] })
 })
 
-t.test('what is missing from channels that the client is not in does not matter', async t => {
+t.test('missing events of channels that the client is not in do not matter', async t => {
   const app = await buildApp(t, { historySize: 2 })
   const open = await opener(t, app)
   const [first] = await publish(app, 'one')
@@ -116,7 +117,7 @@ t.test('lastEventIdQuery names the query parameter, and null turns it off', asyn
   }
 })
 
-t.test('a querystring schema that takes the parameter out of the query does not hide it', async t => {
+t.test('the parameter works even if a querystring schema removes it from the query', async t => {
   const app = await buildApp(t)
   const queries: unknown[] = []
   app.get('/', { schema: { querystring: Type.Object({ known: Type.Optional(Type.String()) }, { additionalProperties: false }) } }, (request, reply) => {
@@ -130,7 +131,7 @@ t.test('a querystring schema that takes the parameter out of the query does not 
   t.strictSame(queries.map(query => ({ ...query as object })), [{ known: 'x' }])
 })
 
-t.test('an id that is no place in today\'s history is never taken for one: the client gets what is kept', async t => {
+t.test('a client with an id that is not from this hub gets what is kept, and is told that events are missing', async t => {
   const app = await buildApp(t)
   const before = await buildApp(t)
   const open = await opener(t, app)
@@ -166,7 +167,7 @@ t.test('an id that is no place in today\'s history is never taken for one: the c
     'odd digits': epoch + '\xb2'
   }
   for (const [what, id] of Object.entries(bad)) {
-    // As a request would bring it, byte by byte: RawClient writes UTF-8, as browsers do.
+    // The id is written byte by byte, as a request has it: RawClient writes UTF-8, as browsers do.
     t.strictSame(await begun(await open('a', {}, { 'last-event-id': id })), { recovered: false, names: ['one', 'two', 'three'] }, what)
     t.strictSame(await begun(await open('a', { lastEventId: id })), { recovered: false, names: ['one', 'two', 'three'] }, `${what}, as an option`)
     t.strictSame(await begun(await open('a', { replay: 'missed' }, { 'last-event-id': id })), { recovered: false, names: ['one', 'two', 'three'] }, `${what}, with replay: 'missed'`)
@@ -176,7 +177,7 @@ t.test('an id that is no place in today\'s history is never taken for one: the c
   t.strictSame(await begun(await open('a', {}, { 'last-event-id': future })), { recovered: true, names: [] }, 'it is a place by now')
 })
 
-t.test('single bytes that are no UTF-8 in the header do no harm', async t => {
+t.test('single bytes in the header that are not UTF-8 do no harm', async t => {
   const app = await buildApp(t)
   let lastEventId: string | null = null
   app.get('/', (_request, reply) => { lastEventId = reply.sse('a').lastEventId })
@@ -191,7 +192,7 @@ t.test('single bytes that are no UTF-8 in the header do no harm', async t => {
   t.equal(lastEventId, '\x80\xff\xc3\xa9')
 })
 
-t.test('where no replay follows, the greeting carries an id to resume from', async t => {
+t.test('the greeting has an id to resume from if no replay follows', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const [last] = await publish(app, 'one', 'two').then(ids => ids.slice(-1))
@@ -207,7 +208,7 @@ t.test('where no replay follows, the greeting carries an id to resume from', asy
   t.strictSame(await begun(await open('a', {}, { 'last-event-id': id! })), { recovered: true, names: ['three'] })
 })
 
-t.test('a client that came before the first event ever can resume', async t => {
+t.test('a client that connected before the first event can resume', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const { id, recovered } = await openedOf(await open('a'))
@@ -218,7 +219,7 @@ t.test('a client that came before the first event ever can resume', async t => {
   t.strictSame(await begun(await open('a', {}, { 'last-event-id': id! })), { recovered: true, names: ['one', 'two'] })
 })
 
-t.test('a place between events that are not kept is one to resume from', async t => {
+t.test('a client can resume from a position between events that are not kept', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   await publish(app, 'one')
@@ -229,12 +230,12 @@ t.test('a place between events that are not kept is one to resume from', async t
   t.strictSame(await begun(await open('a', {}, { 'last-event-id': id! })), { recovered: true, names: ['two'] })
 })
 
-t.test('a heartbeat tells a client that has everything the newest id, and it can resume from that', async t => {
+t.test('a heartbeat has the newest id for a client that has everything, and the client can resume from it', async t => {
   const app = await buildApp(t, { heartbeatInterval: 40, historySize: 2 })
   const open = await opener(t, app)
   const { raw } = await open('a')
   await openedOf({ raw })
-  // What it would miss if it could only name its greeting.
+  // The client would lose these if it could only resume from its greeting.
   const others = []
   for (let i = 0; i < 5; i++) others.push((await app.sse.toChannel('b', 'other', null)).id)
   const beat = `:\nid: ${others.at(-1)}\n\n`
@@ -245,7 +246,7 @@ t.test('a heartbeat tells a client that has everything the newest id, and it can
   t.strictSame(await begun(await open(['a', 'b'], {}, { 'last-event-id': others.at(-1)! })), { recovered: true, names: ['one'] })
 })
 
-t.test('a heartbeat repeats no id that it told before', async t => {
+t.test('a heartbeat does not repeat an id that the client has', async t => {
   const app = await buildApp(t, { heartbeatInterval: 40 })
   const open = await opener(t, app)
   const { raw } = await open('a')
@@ -256,7 +257,7 @@ t.test('a heartbeat repeats no id that it told before', async t => {
   await raw.until(() => raw.text.includes(`:\nid: ${next}\n\n:\n\n`))
 })
 
-t.test('with replay: \'none\', a client that names its last event is told whether it missed something', async t => {
+t.test('with replay: \'none\', a client that sends its last event id is told whether it missed something', async t => {
   for (const options of [{ replay: 'none' }, {}] as const) {
     const app = await buildApp(t, options as SSEPluginOptions)
     const open = await opener(t, app)
@@ -270,7 +271,7 @@ t.test('with replay: \'none\', a client that names its last event is told whethe
   }
 })
 
-t.test('with nothing kept, a client that missed nothing is recovered, and one that did is not', async t => {
+t.test('without a history, recovered is true for a client that missed nothing, and false for one that did', async t => {
   const app = await buildApp(t, { historySize: 0 })
   const open = await opener(t, app)
   const [first, last] = await publish(app, 'one', 'two')
@@ -278,12 +279,12 @@ t.test('with nothing kept, a client that missed nothing is recovered, and one th
   t.strictSame(await begun(await open('a', {}, { 'last-event-id': last! })), { recovered: true, names: [] })
 })
 
-/** Resolves when a client has gone. */
+/** Resolves when a client was disconnected. */
 async function nextDisconnect (app: FastifyInstance): Promise<void> {
   await once(app.sse as never, 'disconnect')
 }
 
-/** Cuts every connection of an app, as a failing network would. */
+/** Gives a function that cuts every connection of an app, as a failing network would. */
 function cutter (app: FastifyInstance): () => void {
   const sockets = new Set<Socket>()
   app.server.on('connection', socket => {
@@ -326,7 +327,7 @@ t.test('an EventSource that is cut reconnects by itself and gets exactly what it
     const back = nextClient(app)
     cut()
     await gone
-    // Before it is back, as it comes, and afterwards.
+    // One is published while it is away, one while it connects, and one afterwards.
     await tick(`${round} missed`)
     await tick(`${round} missed too`)
     await back
@@ -339,7 +340,7 @@ t.test('an EventSource that is cut reconnects by itself and gets exactly what it
   t.strictSame(greetings.map(({ recovered }) => recovered), [false, true, true, true, true, true])
 })
 
-t.test('an EventSource that has got no event yet resumes from its greeting', async t => {
+t.test('an EventSource that has had no event resumes from its greeting', async t => {
   const app = await buildApp(t, { retry: 1 })
   app.get('/', (_request, reply) => { reply.sse('a', { replay: 'missed' }) })
   await publish(app, 'tick', 'tick')
@@ -356,7 +357,7 @@ t.test('an EventSource that has got no event yet resumes from its greeting', asy
   t.strictSame(greetings.map(({ recovered }) => recovered), [false, true])
 })
 
-t.test('an EventSource with an id of its own gets what was sent to that id while it was away', async t => {
+t.test('an EventSource with its own client id gets what was sent to that id while it was away', async t => {
   const app = await buildApp(t, { retry: 1 })
   app.get('/', (_request, reply) => { reply.sse([], { id: 'alice' }) })
   const port = await listen(app)
@@ -378,7 +379,7 @@ t.test('an EventSource with an id of its own gets what was sent to that id while
   t.strictSame(greetings, [{ clientId: 'alice', recovered: false }, { clientId: 'alice', recovered: true }])
 })
 
-t.test('after a restart an EventSource learns that its place is gone, and gets what is kept', async t => {
+t.test('after a restart, an EventSource is told that events are missing, and gets what is kept', async t => {
   const first = await buildApp(t, { retry: 1, reconnectSpread: 0 })
   const route = (app: FastifyInstance): unknown => app.get('/', (_request, reply) => { reply.sse('a') })
   route(first)
@@ -397,7 +398,7 @@ t.test('after a restart an EventSource learns that its place is gone, and gets w
   t.strictSame(greetings.map(({ recovered }) => recovered), [false, false])
 })
 
-t.test('ids of one hub are nothing to another one of the same app', async t => {
+t.test('a hub does not accept the event ids of another hub of the same app', async t => {
   const app = await buildApp(t)
   const { id } = await app.sse.toChannel('a', 'one', null)
   const other = await buildApp(t)

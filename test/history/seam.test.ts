@@ -1,5 +1,5 @@
-// A random program against a simple model: what a connection was sent, at the seam between replay and live and over
-// reconnects, is in order, nothing twice, and nothing is missing that it was not told of.
+// Random programs against a simple model, at the seam between replayed and live events and over reconnects. What a connection
+// gets is in order and has nothing twice, and the client is told of everything that is missing.
 import assert from 'node:assert/strict'
 import { setImmediate } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
@@ -30,15 +30,15 @@ interface Connection {
   readonly broadcast: boolean
   readonly id: string | null
   readonly replay: SSEReplay
-  /** What it says it has: everything up to this event; -1 for everything before the first, `null` for nothing. */
+  /** The event up to which it claims to have everything: -1 for all before the first event, `null` without an id. */
   readonly has: number | null
-  /** Whether it gave an id that is no place in the hub's order. */
+  /** Whether it sent an id that is not from the hub. */
   readonly foreign: boolean
   client: SSEClient | null
-  /** How many events were published when it came, and when it was closed. */
+  /** How many events had been published when it connected, and when it was closed. */
   from: number
   to: number
-  /** Whether it was to be sent everything up to `to`. */
+  /** Whether it must get everything up to `to`. */
   complete: boolean
 }
 
@@ -46,14 +46,14 @@ interface Round {
   readonly published: Published[]
   readonly connections: Connection[]
   readonly historySize: number
-  /** Whether the history is limited in bytes as well. */
+  /** Whether the history has a limit of bytes as well. */
   readonly capped: boolean
-  /** Number of the event of an id. */
+  /** The number of each event, by its id. */
   readonly numbers: Map<string, number>
 }
 
 for (const slowClient of ['disconnect', 'drop'] as const) {
-  t.test(`what a client gets is in order and exactly once, missing only what it is told of (slowClient: '${slowClient}')`, async t => {
+  t.test(`a client gets its events in order and once, and is told of all that are missing (slowClient: '${slowClient}')`, async t => {
     const random = new Random()
     const socketPath = unixSocket(t)
     const seen = { events: 0, replayed: 0, recovered: 0, gaps: 0, lostPlaces: 0, cut: 0 }
@@ -74,7 +74,7 @@ for (const slowClient of ['disconnect', 'drop'] as const) {
 
 async function play (random: Random, slowClient: 'disconnect' | 'drop', socketPath: string): Promise<Round> {
   const historySize = random.pick([2, 5, 20, 10_000, 10_000])
-  // The model does not know what goes where bytes are counted, only that it must be told.
+  // With a limit of bytes, the model does not know which events are removed. It only knows that clients must be told.
   const capped = random.chance(0.2)
   const options: SSEPluginOptions = {
     historySize,
@@ -106,7 +106,7 @@ async function play (random: Random, slowClient: 'disconnect' | 'drop', socketPa
   })
   await app.listen({ path: socketPath })
 
-  // Large events fill what a paused client may have waiting.
+  // Large events fill the limit of a paused client.
   const sizes = random.pick([[10, 100], [100, 5000], [1000, 20_000, 90_000]])
   const steps = 40 + random.below(80)
   const publishing: Array<Promise<void>> = []
@@ -146,7 +146,7 @@ async function play (random: Random, slowClient: 'disconnect' | 'drop', socketPa
     const connection: Connection = {
       stream: new StreamClient({ socketPath }, `/${connections.length}`,
         lastEventId !== undefined ? { 'last-event-id': lastEventId } : foreign ? { 'last-event-id': 'not-ours' } : {}),
-      // One that reconnects may have changed its mind.
+      // A client that reconnects may have other channels or names.
       channels: before !== undefined && random.chance(0.8) ? before.channels : random.some(CHANNELS),
       names: before !== undefined && random.chance(0.8) ? before.names : random.chance(0.2) ? random.some(NAMES) : null,
       broadcast: before === undefined ? random.chance(0.8) : before.broadcast,
@@ -189,7 +189,7 @@ async function play (random: Random, slowClient: 'disconnect' | 'drop', socketPa
       if (present.length < 6) connect()
     } else if (way < 0.72) {
       const before = connections.filter(connection => !present.includes(connection))
-      // What it has is known once the ids of what it was sent are.
+      // What the client has is known when the ids of all its events are known.
       if (before.length > 0) {
         await Promise.all(publishing)
         connect(before.findLast(({ stream }) => stream.lastEventId !== undefined) ?? random.pick(before))
@@ -207,7 +207,7 @@ async function play (random: Random, slowClient: 'disconnect' | 'drop', socketPa
 
   await Promise.all(publishing)
   for (const { stream } of connections) stream.resume()
-  // Once nothing waits for anybody, the mark at the end can't be dropped.
+  // When no client has waiting bytes, the mark at the end can't be dropped.
   const settled = (): boolean => app.sse.stats().bufferedBytes === 0 &&
     connections.every(({ stream, client }) => stream.closed || (client !== null && stream.status !== undefined))
   while (!settled()) await setImmediate()
@@ -219,7 +219,7 @@ async function play (random: Random, slowClient: 'disconnect' | 'drop', socketPa
       client.send('end', null)
       await stream.untilEvent('end')
     } else {
-      // Where the server has closed it, the rest may be on its way.
+      // If the server has closed the stream, some of its bytes may not have come.
       await stream.untilClosed()
     }
   }
@@ -227,7 +227,7 @@ async function play (random: Random, slowClient: 'disconnect' | 'drop', socketPa
   return round
 }
 
-/** Up to which event a client has everything, by the last id that it was sent. */
+/** The event up to which a client has everything, by the last id that it got. */
 function placeOf ({ stream, from }: Connection, lastEventId: string, numbers: ReadonlyMap<string, number>): number {
   return stream.greeting?.id === lastEventId ? from - 1 : numbers.get(lastEventId)!
 }
@@ -240,7 +240,7 @@ function verify (connection: Connection, { published, historySize, capped }: Rou
   ]
   const keptOf = (target: string): number[] => published.flatMap((event, index) => !event.transient && event.targets.includes(target) ? [index] : [])
   if (!complete) seen.cut!++
-  // It was cut, or it went as too slow, before anything was written.
+  // It was cut, or it was disconnected as too slow, before anything was written.
   if (greeting === undefined) {
     assert.deepEqual(stream.events, [])
     assert.ok(!complete || connection.client!.closed)
@@ -250,17 +250,17 @@ function verify (connection: Connection, { published, historySize, capped }: Rou
   const isFor = (event: Published): boolean => event.targets.some(target => targets.includes(target)) &&
     (connection.names === null || connection.names.includes(event.name)) &&
     (connection.id === null || event.except !== connection.id)
-  /** The events of a range that it must get. */
+  /** The events of a range that the client must get. */
   const due = (begin: number, end: number, which: (event: Published, index: number) => boolean): number[] =>
     published.slice(begin, end).flatMap((event, index) => isFor(event) && which(event, begin + index) ? [begin + index] : [])
-  /** The number of the oldest event that was kept to the end, by target. */
+  /** For each target, the number of the oldest event that was kept to the end. */
   const oldest = new Map(targets.map(target => [target, keptOf(target).at(-historySize) ?? 0]))
   const surelyKept = (event: Published, index: number): boolean => !capped && !event.transient && event.targets.some(target => index >= (oldest.get(target) ?? Infinity))
   const trimmed = capped || targets.some(target => keptOf(target).length > historySize)
 
-  // In order, none twice, and only what it may get.
+  // The events are in order, none comes twice, and all are for this client.
   const got: number[] = []
-  /** How many it was told are lost, by how many events had come before; `NaN` where their number is unknown. */
+  /** How many events it was told are lost, or `NaN` for an unknown number. The key is how many events came before. */
   const gaps = new Map<number, number>()
   for (const { event, data } of stream.events) {
     if (event === 'sse:gap') {
@@ -299,7 +299,7 @@ function verify (connection: Connection, { published, historySize, capped }: Rou
     if (recovered) assert.deepEqual(missed, [], 'it had missed nothing')
   }
 
-  // From its coming on: all that was published, except where it was told how much is missing.
+  // From its connection on it gets all events, except where it was told how many are missing.
   let at = got.findIndex(index => index >= from)
   if (at === -1) at = got.length
   let run = 0

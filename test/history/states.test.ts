@@ -1,3 +1,4 @@
+// States: of all events with a key, the history keeps only the newest.
 import type { Socket } from 'node:net'
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
@@ -12,19 +13,19 @@ import { opener, received, receivedNames, type Open, type OpenStream } from '../
 
 const Price = Type.Object({ symbol: Type.String(), price: Type.Number() })
 
-/** What has come, as name and data. */
+/** The events of a stream, each as its name and data. */
 async function said (stream: OpenStream): Promise<string[]> {
   return (await received(stream)).map(({ event, data }) => `${event} ${JSON.parse(data)}`)
 }
 
-/** What one gets who connects now, and whether it is told that nothing is missing. */
+/** What a client gets that connects now, and whether it is told that nothing is missing. */
 async function resumed (open: Open, channels: string | string[], lastEventId: string | null): Promise<{ recovered: boolean, events: string[] }> {
   const stream = await open(channels, lastEventId === null ? {} : { lastEventId })
   const events = await said(stream)
   return { recovered: JSON.parse(stream.raw.events[0]!.data).recovered, events }
 }
 
-/** Publishes states of channel "a" as "key=value", and gives the last one's id. */
+/** Publishes states of channel "a", each as "key=value", and resolves with the last id. Without a value, the state is removed. */
 async function state (app: FastifyInstance, ...states: string[]): Promise<string> {
   let id = ''
   for (const one of states) {
@@ -34,14 +35,14 @@ async function state (app: FastifyInstance, ...states: string[]): Promise<string
   return id
 }
 
-/** The time jumps. */
+/** Moves the clock forward. */
 function later (t: Test, milliseconds: number): void {
   const { now } = performance
   t.teardown(() => { performance.now = now })
   performance.now = () => now.call(performance) + milliseconds
 }
 
-t.test('who connects gets the newest event of each key, in the order of their ids, and then lives', async t => {
+t.test('a new client gets the newest event of each key in the order of their ids, and then live events', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   await state(app, 'x=1', 'y=1', 'z=1', 'x=2', 'y=2', 'x=3')
@@ -52,7 +53,7 @@ t.test('who connects gets the newest event of each key, in the order of their id
   t.equal(app.sse.stats().historyEvents, 3)
 })
 
-t.test('events without a key are kept as ever, between those with one', async t => {
+t.test('events without a key are kept as usual, between those with a key', async t => {
   const app = await buildApp(t, { historySize: 2 })
   const open = await opener(t, app)
   await state(app, 'x=1')
@@ -63,7 +64,7 @@ t.test('events without a key are kept as ever, between those with one', async t 
   t.same((await resumed(open, 'a', null)).events, ['news 3', 'news 4', 'price x=3', 'price y=2'])
 })
 
-t.test('who comes back gets the newest event of each key that changed, and nothing is missing', async t => {
+t.test('a client that comes back gets the newest event of each changed key, and nothing is missing', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const begin = await state(app, 'x=1', 'y=1')
@@ -74,7 +75,7 @@ t.test('who comes back gets the newest event of each key that changed, and nothi
   t.same(await resumed(open, 'a', end), { recovered: true, events: [] })
 })
 
-t.test('historySize counts keys, beside the events without one and the removals', async t => {
+t.test('historySize limits keys, events without a key and removals separately', async t => {
   const app = await buildApp(t, { historySize: 2 })
   const open = await opener(t, app)
   const first = await state(app, 'gone=1')
@@ -91,7 +92,7 @@ t.test('historySize counts keys, beside the events without one and the removals'
   t.equal((await resumed(open, 'a', second)).recovered, false, 'events without a key are lost by their own count')
 })
 
-t.test('nothing is missing for who has had all that was let go of, only', async t => {
+t.test('nothing is missing only for a client that has had all removed events', async t => {
   const app = await buildApp(t, { historySize: 1 })
   const open = await opener(t, app)
   const ids = [await state(app, 'x=1'), await state(app, 'x=2'), await state(app, 'y=1'), await state(app, 'y=2')]
@@ -100,7 +101,7 @@ t.test('nothing is missing for who has had all that was let go of, only', async 
   t.equal((await resumed(open, 'a', null)).recovered, false)
 })
 
-t.test('a state that is removed is told to those who are there and to those who come back, and to nobody new', async t => {
+t.test('the removal of a state is sent to connected clients and to those that come back, but not to new ones', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const present = await open('a')
@@ -116,7 +117,7 @@ t.test('a state that is removed is told to those who are there and to those who 
   t.same((await app.sse.state('a', 'price')).map(({ key }) => key), ['y'])
 })
 
-t.test('a removed state that is said again is there for all, and its removal for nobody', async t => {
+t.test('a state that is published again after its removal is sent to all clients, and the removal to none', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const before = await state(app, 'x=1')
@@ -126,7 +127,7 @@ t.test('a removed state that is said again is there for all, and its removal for
   t.equal(app.sse.stats().historyEvents, 2)
 })
 
-t.test('removals have a historySize of their own, behind which who comes back is told that something is missing', async t => {
+t.test('historySize limits removals as well, and a client that missed older ones is told that events are missing', async t => {
   const app = await buildApp(t, { historySize: 2 })
   const open = await opener(t, app)
   const before = await state(app, 'x=1')
@@ -138,7 +139,7 @@ t.test('removals have a historySize of their own, behind which who comes back is
   t.same((await resumed(open, 'a', null)).events, ['price v=1', 'price w=1'])
 })
 
-t.test('a removal may say more, and is delivered as it is', async t => {
+t.test('a removal may have data, and is delivered as it is', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const stream = await open('a')
@@ -177,7 +178,7 @@ t.test('an event for several channels is the state of each of them', async t => 
   t.same(await Promise.all(['a', 'b', 'c'].map(async channel => (await app.sse.state(channel, 'price')).length)), [0, 0, 1])
 })
 
-t.test('the state of one client is there for it when it comes back with its id', async t => {
+t.test('a client that comes back with its client id gets the state that was sent to that id', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   for (const n of [1, 2, 3]) await app.sse.toClient('alice', 'unread', n, { key: 'inbox' })
@@ -185,7 +186,7 @@ t.test('the state of one client is there for it when it comes back with its id',
   t.same(await said(await open([], { id: 'bob' })), [])
 })
 
-t.test('who is excepted from the newest state of a key gets none of that key', async t => {
+t.test('a client that except leaves out of the newest state of a key gets no state of that key', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const begin = await state(app, 'x=0')
@@ -198,7 +199,7 @@ t.test('who is excepted from the newest state of a key gets none of that key', a
   t.same(await said(await open('a', { id: 'bob' })), ['price y=1', 'price x=2'])
 })
 
-t.test('who wants some event names gets the states of these', async t => {
+t.test('a client that wants some event names gets the states with these names', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   await state(app, 'x=1', 'x=2')
@@ -207,7 +208,7 @@ t.test('who wants some event names gets the states of these', async t => {
   t.same(await said(await open('a', { events: ['price'] })), ['price x=2'])
 })
 
-t.test('the replay option holds for states as for all events', async t => {
+t.test('the replay option works for states as for all events', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const before = await state(app, 'x=1')
@@ -215,13 +216,13 @@ t.test('the replay option holds for states as for all events', async t => {
   t.same(await said(await open('a', { replay: 'none' })), [])
   t.same(await said(await open('a', { replay: 'missed' })), [])
   t.same(await said(await open('a', { replay: 'missed', lastEventId: before })), ['price y=2', 'price null'])
-  // With nothing that follows, it is told what it may miss.
+  // Without a replay, it is told whether it may have missed events.
   const recovered = async (lastEventId: string): Promise<boolean> => JSON.parse((await (await open('a', { replay: 'none', lastEventId })).raw.untilEvents(1))[0]!.data).recovered
   t.equal(await recovered(before), false)
   t.equal(await recovered(await state(app, 'y=3')), true)
 })
 
-t.test('a transient event with a key is delivered, and leaves the state that is kept', async t => {
+t.test('a transient event with a key is delivered, and does not change the kept state', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const stream = await open('a')
@@ -233,7 +234,7 @@ t.test('a transient event with a key is delivered, and leaves the state that is 
   t.equal(app.sse.stats().conflated, 0, 'a client that reads gets all')
 })
 
-t.test('with a historySize of 0 there are no states, and who is there gets everything', async t => {
+t.test('with a historySize of 0 there are no states, and connected clients get everything', async t => {
   const app = await buildApp(t, { historySize: 0 })
   const open = await opener(t, app)
   const stream = await open('a')
@@ -244,7 +245,7 @@ t.test('with a historySize of 0 there are no states, and who is there gets every
   t.equal(app.sse.stats().historyBytes, 0)
 })
 
-t.test('states older than historyMaxAge are gone, and who missed them is told', async t => {
+t.test('states older than historyMaxAge are removed, and a client that missed them is told so', async t => {
   const app = await buildApp(t, { historyMaxAge: 30_000 })
   const open = await opener(t, app)
   const before = await state(app, 'y=1', 'x=1')
@@ -257,7 +258,7 @@ t.test('states older than historyMaxAge are gone, and who missed them is told', 
   t.same((await app.sse.state('a', 'price')).map(({ data }) => data), ['x=3'])
 })
 
-t.test('nothing of what was kept, replaced, removed and has expired stays in memory', async t => {
+t.test('nothing stays in memory of states that were replaced, removed or have expired', async t => {
   const app = await buildApp(t, { historyMaxAge: 30_000, historySize: 3 })
   for (const key of ['x', 'y', 'z', 'ä', '日']) {
     for (const n of [1, 2]) await app.sse.toChannels(['a', 'b'], 'price', n, { key })
@@ -272,16 +273,16 @@ t.test('nothing of what was kept, replaced, removed and has expired stays in mem
   t.same({ historyEvents, historyBytes }, { historyEvents: 0, historyBytes: 0 })
 })
 
-t.test('a state that is replaced for ever takes no more than once', async t => {
+t.test('a state that is replaced again and again takes no more memory', async t => {
   const app = await buildApp(t)
   await state(app, 'x=100', 'y=100', 'y')
   const { historyBytes } = app.sse.stats()
   for (let n = 101; n < 200; n++) await state(app, `x=${n}`, `y=${n}`, 'y')
-  // Ids grow longer.
+  // The ids grow longer.
   t.ok(app.sse.stats().historyBytes <= historyBytes + 3 * 2 * 8, `${historyBytes} bytes, then ${app.sse.stats().historyBytes}`)
 })
 
-t.test('above historyMaxBytes the states that changed longest ago go first', async t => {
+t.test('above historyMaxBytes, the states that changed longest ago are removed first', async t => {
   const app = await buildApp(t, { historyMaxBytes: 50_000 })
   const open = await opener(t, app)
   const large = async (key: string): Promise<string> => (await app.sse.toChannel('a', 'price', key + 'x'.repeat(10_000), { key })).id!
@@ -293,7 +294,7 @@ t.test('above historyMaxBytes the states that changed longest ago go first', asy
   t.equal((await resumed(open, 'a', first)).recovered, false)
 })
 
-t.test('who connects is given a thousand states with one write', async t => {
+t.test('a new client gets a thousand states with one write', async t => {
   const app = await buildApp(t, { historySize: 1000 })
   const open = await opener(t, app)
   for (let n = 0; n < 3000; n++) await app.sse.toChannel('a', 'price', { symbol: `S${n % 1000}`, price: n, pad: 'x'.repeat(60) }, { key: `S${n % 1000}` })
@@ -313,7 +314,7 @@ t.test('who connects is given a thousand states with one write', async t => {
   t.same(raw.events.slice(1).map(({ data }) => JSON.parse(data).price), Array.from({ length: 1000 }, (_, n) => 2000 + n))
 })
 
-t.test('more states than one write takes come in order as well, with what is published meanwhile behind them', async t => {
+t.test('more states than one write takes come in order as well, and events that are published meanwhile come after them', async t => {
   const app = await buildApp(t, { historySize: 5000 })
   const open = await opener(t, app)
   const publish = (n: number): unknown => app.sse.toChannel('a', 'price', { n, pad: 'x'.repeat(200) }, { key: `S${n % 3000}` })
@@ -330,7 +331,7 @@ t.test('more states than one write takes come in order as well, with what is pub
   t.same([...newest.values()].sort((a, b) => a - b), Array.from({ length: 3000 }, (_, n) => 1100 + n))
 })
 
-t.test('clients that come at the same time and in between share what they are given, and get what is true then', async t => {
+t.test('clients that connect at the same time or later share bytes, and each gets the states of its time', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   await state(app, 'x=1', 'y=1')
@@ -361,7 +362,7 @@ t.test('sse.state() gives the present states of a channel, oldest first, with id
   t.same(await resumed(open, 'a', states.at(-1)!.id), { recovered: true, events: ['price null', 'other 1', 'price without a key', 'price [object Object]', 'price v=1', 'price y=2'] })
 })
 
-t.test('sse.state() gives data as it was published', async t => {
+t.test('sse.state() gives the data as it was published', async t => {
   const app = await buildApp(t)
   const values = [null, 0, false, '', 'a\nb', [1, { a: 'ä日𝄞' }], { id: 'id: 1', data: 'data: 2' }]
   for (const [key, value] of values.entries()) await app.sse.toChannel('a', 'x', value, { key: String(key + 1), retry: 5 })
@@ -371,14 +372,14 @@ t.test('sse.state() gives data as it was published', async t => {
   t.strictSame((await app.sse.state('raw', 'x')).map(({ data }) => data), ['{"a":1}', '<b>\nid: 1\ndata: 2\n</b>'], 'line breaks as LF')
 })
 
-t.test('sse.state() gives what a serializer wrote, parsed where it is JSON', async t => {
+t.test('sse.state() gives the text of a serializer, parsed if it is JSON', async t => {
   const app = await buildApp(t, { serializer: data => typeof data === 'string' ? `<${data}>` : JSON.stringify(data, null, 2) })
   await app.sse.toChannel('a', 'x', 'text', { key: 'x' })
   await app.sse.toChannel('a', 'x', { a: [1] }, { key: 'y' })
   t.strictSame((await app.sse.state('a', 'x')).map(({ data }) => data), ['<text>', { a: [1] }])
 })
 
-t.test('sse.state() refuses what is no channel and no event', async t => {
+t.test('sse.state() refuses bad channel and event names', async t => {
   const app = await buildApp(t, { events: { price: Price } })
   await t.rejects(app.sse.state('', 'price'), SSE_ERR_INVALID_CHANNEL)
   await t.rejects(app.sse.state(undefined as never, 'price'), SSE_ERR_INVALID_CHANNEL)
@@ -387,7 +388,7 @@ t.test('sse.state() refuses what is no channel and no event', async t => {
   await t.rejects(app.sse.state('a', 'unknown'), SSE_ERR_UNKNOWN_EVENT)
 })
 
-t.test('sse.state() is refused where the broker can\'t tell what was before', async t => {
+t.test('sse.state() is refused if the broker can\'t load the past', async t => {
   class Failing extends MemoryBroker implements Broker {
     override start (sink: BrokerSink): void {
       super.start(sink)
@@ -418,7 +419,7 @@ t.test('a schema that names its key gives each event its key', async t => {
   t.same((await app.sse.state('a', 'price')).map(({ key }) => key), ['another'])
 })
 
-t.test('data without a usable key is refused where the schema names one, and nothing is sent', async t => {
+t.test('data without a usable key is refused if the schema names a key, and nothing is sent', async t => {
   const Maybe = Type.Object({ id: Type.Optional(Type.Union([Type.String(), Type.Number(), Type.Null()])) })
   const app = await buildApp(t, { events: { x: keyed(Maybe, 'id' as never), text: keyed(Type.Any(), 'id' as never) } })
   const refused: Array<[event: string, data: unknown, options: SSEPublishOptions, why: RegExp]> = [
@@ -441,7 +442,7 @@ t.test('data without a usable key is refused where the schema names one, and not
   t.equal(app.sse.stats().published, 1)
 })
 
-t.test('keyed() refuses what is no property of an object\'s schema', async t => {
+t.test('keyed() refuses a key that is not a property of the object\'s schema', async t => {
   for (const property of ['sybmol', '', 'toString', undefined, 1]) {
     t.throws(() => keyed(Price, property as never), SSE_ERR_INVALID_OPTION)
     t.throws(() => keyed(Price, property as never), { message: new RegExp(String(property)) })
@@ -472,7 +473,7 @@ t.test('a bad key is refused, and nothing is sent', async t => {
   t.equal(app.sse.stats().historyEvents, 2)
 })
 
-t.test('events that client.send() gives have no key', async t => {
+t.test('events of client.send() have no key', async t => {
   const app = await buildApp(t, { events: { price: keyed(Price, 'symbol') } })
   const open = await opener(t, app)
   const { client, raw } = await open()
@@ -481,7 +482,7 @@ t.test('events that client.send() gives have no key', async t => {
   t.same((await raw.untilEvents(3)).slice(1).map(({ data }) => JSON.parse(data).price), [1, 2])
 })
 
-t.test('a publish that is repeated with its idempotency key is the state once', async t => {
+t.test('a publish that is repeated with its idempotency key sets the state once', async t => {
   const app = await buildApp(t)
   const { id } = await app.sse.toChannel('a', 'price', 1, { key: 'x', idempotencyKey: 'one' })
   await app.sse.toChannel('a', 'price', 2, { key: 'x' })

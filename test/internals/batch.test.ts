@@ -1,3 +1,4 @@
+// Batches: lists of waiting events that clients share, and the chunks of bytes that are made of them.
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import type { FastifyInstance } from 'fastify'
@@ -15,14 +16,14 @@ function frame (text: string): Frame {
   return new Frame(text, Buffer.byteLength(text))
 }
 
-t.test('clients with the same waiting events hold the same list, however they came to it', async t => {
+t.test('clients with the same waiting events have the same list, whichever way it was made', async t => {
   const batches = new Batches()
   const { empty } = new Plain()
   let one = empty
   let other = empty
   for (const text of ['a', 'b', 'c']) {
     const event = frame(text)
-    // Within one publish, each client is handed the event by another channel.
+    // In one publish, each client gets the event through another channel.
     one = batches.add(one, event)
     other = batches.add(other, event)
     batches.forgetMemos()
@@ -35,7 +36,7 @@ t.test('clients with the same waiting events hold the same list, however they ca
   t.equal(one.chunk(), other.chunk())
 })
 
-t.test('a list is not changed by what is added behind it', async t => {
+t.test('a list does not change when an event is added to it', async t => {
   const batches = new Batches()
   const { empty } = new Plain()
   const first = batches.add(empty, frame('a'))
@@ -47,7 +48,7 @@ t.test('a list is not changed by what is added behind it', async t => {
   t.equal(empty.count, 0)
 })
 
-t.test('the memo of a publish ends with it', async t => {
+t.test('the memos of a publish are removed after it', async t => {
   const batches = new Batches()
   const { empty } = new Plain()
   const event = frame('a')
@@ -60,7 +61,7 @@ t.test('the memo of a publish ends with it', async t => {
   t.not(batches.add(before, frame('b')), behind)
 })
 
-t.test('the bytes of a list are those of its events in order, joined once, however often they were joined on the way', async t => {
+t.test('the bytes of a list are those of its events in order, joined once, even if parts were joined before', async t => {
   const random = new Random()
   t.comment(`seed ${random.seed}`)
   for (let run = 0; run < 200; run++) {
@@ -82,7 +83,7 @@ t.test('the bytes of a list are those of its events in order, joined once, howev
   }
 })
 
-t.test('a list takes events up to one write, or a single larger one', async t => {
+t.test('a list takes events up to the size of one write, or a single larger event', async t => {
   const batches = new Batches()
   const { empty } = new Plain()
   const large = frame('x'.repeat(MAX_WRITE + 1))
@@ -95,7 +96,7 @@ t.test('a list takes events up to one write, or a single larger one', async t =>
   t.notOk(some.admits(frame('x'.repeat(MAX_WRITE - 999))))
 })
 
-t.test('a chunk, its parts and their joins hold the same bytes, framed as RFC 9112 7.1 says', async t => {
+t.test('a chunk, its parts and their joins have the same bytes, framed as RFC 9112 7.1 says', async t => {
   const random = new Random()
   t.comment(`seed ${random.seed}`)
   for (let run = 0; run < 50; run++) {
@@ -115,7 +116,7 @@ t.test('a chunk, its parts and their joins hold the same bytes, framed as RFC 91
   }
 })
 
-t.test('a join of one chunk is that chunk', async t => {
+t.test('a join of one chunk is the same chunk', async t => {
   const chunk = Chunk.fromText('x', 1)
   t.equal(Chunk.join([chunk], 1), chunk)
 })
@@ -123,7 +124,7 @@ t.test('a join of one chunk is that chunk', async t => {
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
-/** Watches the lists that a hub makes; the function it returns tells how many of them are still held. */
+/** Watches the lists that a hub makes. The function that it returns tells how many of them are still in memory. */
 function watchLists (app: FastifyInstance): () => Promise<number> {
   const { delivery: { batches } } = coreOf(app.sse)
   const lists = new Set<WeakRef<Batch>>()
@@ -134,14 +135,14 @@ function watchLists (app: FastifyInstance): () => Promise<number> {
     return list
   }
   return async () => {
-    // A WeakRef holds its target until the end of the turn that made it or looked at it.
+    // A WeakRef keeps its target until the end of the turn in which it was made or read.
     await new Promise(resolve => setImmediate(resolve))
     collectGarbage()
     return new Set(Array.from(lists, list => list.deref()).filter(list => list !== undefined)).size
   }
 }
 
-t.test('an idle hub holds no list that was delivered', async t => {
+t.test('an idle hub keeps no list after its delivery', async t => {
   const app = await buildApp(t, { historySize: 0 })
   const open = await opener(t, app)
   const held = watchLists(app)
@@ -156,7 +157,7 @@ t.test('an idle hub holds no list that was delivered', async t => {
   t.equal(await held(), 0)
 })
 
-t.test('a client for which one event waits holds that event alone', async t => {
+t.test('a client for which one event waits keeps only that event', async t => {
   const app = await buildApp(t, { historySize: 0 })
   let finishHook = (): void => {}
   app.addHook('onSend', (request, _reply, _payload, done) => {

@@ -1,4 +1,4 @@
-// What the benchmarks' load client would notice: it must not take a run that lost, doubled or spoilt an event for a figure.
+// The load client of the benchmarks must fail if an event was lost, sent twice or damaged. Otherwise its figures would be wrong.
 import { constants, deflateRawSync } from 'node:zlib'
 import t from 'tap'
 import { EventReader } from '../bench/event-reader.js'
@@ -10,7 +10,7 @@ const SIZE = 100
 const HEAD = 'HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n'
 const EVERY = Uint8Array.of(1)
 
-/** Some servers begin with the id, others end with it. */
+/** Some servers begin an event with the id, others end it with the id. */
 function eventOf (number: number, size = SIZE, idFirst = false): string {
   const event = `event: message\ndata: ${JSON.stringify(payloadOf(number, size).data)}\n`
   return idFirst ? `id: ${number}\n${event}\n` : `${event}id: ${number}\n\n`
@@ -20,7 +20,7 @@ function chunkOf (text: string): string {
   return `${text.length.toString(16)}\r\n${text}\r\n`
 }
 
-/** Reads a response that comes in pieces of these sizes, over and over. */
+/** Reads a response in pieces of these sizes, again and again. */
 function read (reader: EventReader, text: string | Buffer, sizes: readonly number[] = [text.length]): EventReader {
   const bytes = Buffer.from(text as string)
   for (let at = 0, turn = 0; at < bytes.length; turn++) {
@@ -35,7 +35,7 @@ function everything (): EventReader {
   return new EventReader(SIZE, 1, EVERY)
 }
 
-t.test('however a stream is cut into chunks and reads, every event is counted once', async t => {
+t.test('every event is counted once, however a stream is cut into chunks and reads', async t => {
   const random = new Random()
   t.comment(`seed ${random.seed}`)
   for (let round = 0; round < 200; round++) {
@@ -60,22 +60,22 @@ t.test('however a stream is cut into chunks and reads, every event is counted on
   }
 })
 
-t.test('a lost event, a doubled one and one out of its turn are errors', async t => {
+t.test('a lost event, an event that comes twice and an event in the wrong order are errors', async t => {
   const stream = (...numbers: number[]): string => HEAD + chunkOf(numbers.map(number => eventOf(number)).join(''))
   t.throws(() => read(everything(), stream(1, 2, 4)), { message: 'event 4 came where 3 should have' })
   t.throws(() => read(everything(), stream(1, 2, 2)), { message: 'event 2 came where 3 should have' })
   t.throws(() => read(everything(), stream(2, 1)), { message: 'event 2 came where 1 should have' })
 })
 
-t.test('a client of some channels is given the events of those, and no others', async t => {
-  // Of four channels it is in that of 1, 5, 9 … and in that of 2, 6, 10 …
+t.test('a client of some channels gets the events of these channels and no others', async t => {
+  // There are four channels. The client is in the channel of events 1, 5, 9 … and in the channel of 2, 6, 10 …
   const steps = Uint8Array.of(1, 1, 3, 2)
   const stream = (...numbers: number[]): string => HEAD + chunkOf(numbers.map(number => eventOf(number)).join(''))
   t.equal(read(new EventReader(SIZE, 1, steps), stream(1, 2, 5, 6, 9)).next, 10)
   t.throws(() => read(new EventReader(SIZE, 1, steps), stream(1, 2, 3)), { message: 'event 3 came where 5 should have' })
 })
 
-t.test('where several publishers take turns, whoever is given the numbers checks them, and says what comes next', async t => {
+t.test('if several publishers take turns, onNumber gets the numbers, checks them and sets the next one', async t => {
   const reader = everything()
   const numbers: number[] = []
   reader.onNumber = number => {
@@ -87,13 +87,13 @@ t.test('where several publishers take turns, whoever is given the numbers checks
   t.equal(reader.next, 5)
 })
 
-t.test('an event of another size is no numbered event, and so one that is missing', async t => {
+t.test('an event of another size does not count as a numbered event', async t => {
   const reader = read(everything(), HEAD + chunkOf(eventOf(1) + eventOf(2, SIZE + 1)))
   t.equal(reader.events, 1)
   t.equal(reader.next, 2)
 })
 
-t.test('an answer that is no stream, a broken chunk and the end are told', async t => {
+t.test('an answer that is not a stream and a broken chunk are errors, and the end is noticed', async t => {
   t.throws(() => read(everything(), 'HTTP/1.1 503 Service Unavailable\r\n\r\n'), { message: 'answered with HTTP/1.1 503 Service Unavailable' })
   t.throws(() => read(everything(), 'HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n'), { message: 'not chunked' })
   t.throws(() => read(everything(), `${HEAD}zz\r\n`), { message: 'malformed chunk size' })
@@ -111,7 +111,7 @@ t.test('the time at which an event was published is read from it', async t => {
   t.same(times, [Number(/"at":"(\d+)"/.exec(text)![1])])
 })
 
-/** A gzip stream in pieces, each one chunk: the header, then these texts, each flushed. */
+/** A gzip stream in pieces. The header is the first piece. Then each text is one, and ends with a flush. */
 function gzipped (texts: readonly string[], window: boolean): Buffer[] {
   let before = Buffer.alloc(0)
   const blocks = texts.map(text => {
@@ -146,7 +146,7 @@ t.test('compressed streams are checked event by event, whether each client has i
   }
 })
 
-t.test('where a stream comes in more chunks than it was flushed, its events are read when the flush has come', async t => {
+t.test('if there are more chunks than flushes, events are read when their flush has come', async t => {
   const [header, ...blocks] = gzipped(TEXTS, true)
   const halves = blocks.flatMap(block => [block.subarray(0, 3), block.subarray(3)])
   const nothing = deflateRawSync('', { finishFlush: constants.Z_SYNC_FLUSH })
@@ -155,10 +155,10 @@ t.test('where a stream comes in more chunks than it was flushed, its events are 
   reader.check()
 })
 
-t.test('a shared block that refers to one before it, or that does not end on a byte, is an error', async t => {
+t.test('a shared block that refers to an earlier one, or that does not end on a whole byte, is an error', async t => {
   const [header, , second] = gzipped([eventOf(1), eventOf(2)], true)
   t.throws(() => read(compressed('blocks'), chunksOf([header!, second!])), { code: 'Z_DATA_ERROR' })
-  // The block of a text that says the time would now and then end on a byte.
+  // The time is fixed here. With some other times, the block would end on a whole byte by chance.
   const timeless = eventOf(1).replace(/"at":"\d+"/, '"at":"000000000000001"')
   const open = deflateRawSync(timeless, { finishFlush: constants.Z_BLOCK })
   t.throws(() => read(compressed('blocks'), chunksOf([header!, open])))

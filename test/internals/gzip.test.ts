@@ -1,3 +1,4 @@
+// Compressed blocks that fit into any gzip stream, and the streams that are made of them.
 import assert from 'node:assert/strict'
 import { constants, crc32, inflateRawSync } from 'node:zlib'
 import t from 'tap'
@@ -11,14 +12,14 @@ const MAX_STORED = 65535
 const random = new Random()
 t.comment(`seed ${random.seed}`)
 
-/** Bytes that can be made smaller. */
+/** Bytes that can be compressed. */
 function words (length: number): Buffer {
   let text = ''
   while (text.length < length) text += random.pick(['data: ', 'event: tick\n', 'price ', 'ä€', String(random.below(1e6)), '\n\n'])
   return Buffer.from(text).subarray(0, length)
 }
 
-/** Bytes that can't. */
+/** Bytes that can't be compressed. */
 function noise (length: number): Buffer {
   return Buffer.from(Uint8Array.from({ length }, () => random.below(256)))
 }
@@ -35,12 +36,12 @@ function bytesOf (chunks: readonly Chunk[]): Buffer {
   return Buffer.concat(chunks.map(chunk => chunk.payload()))
 }
 
-/** What blocks say by themselves, with nothing before them. */
+/** Decompresses blocks alone, with nothing before them. */
 function alone (chunk: GzipChunk): Buffer {
   return inflateRawSync(chunk.payload(), { finishFlush: constants.Z_SYNC_FLUSH })
 }
 
-/** Blocks of any kind and size, and the bytes that they stand for. */
+/** Blocks of any kind and size, and their bytes before compression. */
 function anyBlocks (): { chunk: GzipChunk, plain: Buffer } {
   const length = 1 + random.below(random.pick([10, 1000, 70_000, 300_000]))
   const plain = random.chance(0.7) ? words(length) : noise(length)
@@ -52,7 +53,7 @@ function anyBlocks (): { chunk: GzipChunk, plain: Buffer } {
   return { chunk: GzipChunk.concat(chunks, Buffer.allocUnsafe), plain: Buffer.concat(parts) }
 }
 
-t.test('any blocks behind one another are one gzip stream, of which all is there behind each write', async t => {
+t.test('any blocks in a row are one gzip stream, and each write can be decompressed completely', async t => {
   for (let run = 0; run < 60; run++) {
     const stream = new GzipStream()
     const written: Buffer[] = []
@@ -71,7 +72,7 @@ t.test('any blocks behind one another are one gzip stream, of which all is there
   t.pass('60 streams')
 })
 
-t.test('the checksum of two texts in a row is made from those of both, whatever their lengths', async t => {
+t.test('the checksum of two texts together is made of their two checksums, whatever their lengths', async t => {
   const lengths = [0, 1, 2, 3, 255, 256, 65_535, 65_536, 1_000_000, ...Array.from({ length: 200 }, () => random.below(20_000))]
   for (const length of lengths) {
     const before = noise(random.below(100))
@@ -83,7 +84,7 @@ t.test('the checksum of two texts in a row is made from those of both, whatever 
   t.pass(`${lengths.length} lengths`)
 })
 
-t.test('blocks refer to nothing before them, so that they fit into anybody\'s stream, in any order', async t => {
+t.test('blocks refer to nothing before them, so that they fit into any stream in any order', async t => {
   const plain = words(20_000)
   const [first, second] = [deflated(plain), deflated(plain)]
   t.ok(first.size < 15_000)
@@ -95,7 +96,7 @@ t.test('blocks refer to nothing before them, so that they fit into anybody\'s st
   t.ok(gunzipWhole(bytesOf([...other.take([first]), ...other.end([short])])).equals(Buffer.concat([plain, alone(short)])))
 })
 
-t.test('what deflating does not make smaller is stored', async t => {
+t.test('bytes that deflating does not make smaller are stored', async t => {
   for (const length of [1, 5, 300, MAX_STORED, MAX_STORED + 1, 1_000_000]) {
     const plain = noise(length)
     const chunk = deflated(plain, 9)
@@ -104,7 +105,7 @@ t.test('what deflating does not make smaller is stored', async t => {
   }
 })
 
-t.test('what is stored takes five bytes more for each 65,535', async t => {
+t.test('stored bytes take five more bytes for each 65,535', async t => {
   for (const [length, blocks] of [[1, 1], [MAX_STORED, 1], [MAX_STORED + 1, 2], [2 * MAX_STORED, 2], [2 * MAX_STORED + 1, 3], [1_000_000, 16]] as const) {
     const plain = words(length)
     const chunk = stored(plain)
@@ -114,12 +115,12 @@ t.test('what is stored takes five bytes more for each 65,535', async t => {
   }
 })
 
-t.test('a higher level makes less of the same', async t => {
+t.test('a higher level makes the same bytes smaller', async t => {
   const plain = words(60_000)
   t.ok(deflated(plain, 9).size < deflated(plain, 1).size)
 })
 
-t.test('blocks larger than one write go out in pieces, in which the stream counts them once', async t => {
+t.test('blocks larger than one write are sent in pieces, and the stream counts them once', async t => {
   for (const whole of [stored(words(200_000)), deflated(noise(MAX_WRITE)), deflated(words(1_000_000))]) {
     const pieces = whole.pieces()
     t.ok(pieces.length > 1)
@@ -136,7 +137,7 @@ t.test('blocks larger than one write go out in pieces, in which the stream count
   t.same(small.pieces(), [small], 'one that fits is its only piece')
 })
 
-t.test('a stream in which nothing was written is a whole one', async t => {
+t.test('a stream without bytes is complete', async t => {
   t.equal(gunzipWhole(bytesOf(new GzipStream().end([]))).length, 0)
 })
 
@@ -147,7 +148,7 @@ t.test('the header is written once, before the first bytes', async t => {
   t.equal(stream.end([]).length, 1)
 })
 
-t.test('a stream of more than 4 GiB tells its length modulo 2^32', async t => {
+t.test('a stream of more than 4 GiB has its length modulo 2^32 in the trailer', async t => {
   const zeros = Buffer.alloc(64 * 1024 * 1024)
   const chunk = deflated(zeros, 1)
   t.equal(chunk.behind(crc32('before')) >>> 0, crc32(zeros, crc32('before')))

@@ -1,3 +1,4 @@
+// The side line: events that wait for one client alone, of each state only the newest.
 import assert from 'node:assert/strict'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
@@ -9,13 +10,13 @@ import { Random } from '../support/random.js'
 
 const SIZE = frameOf(1, ['a'], 10).size
 
-/** An event of the hub's order. */
+/** An event with a position in the hub's order. */
 function frameOf (position: number, states: readonly string[] | null, pad = 10, { id = `id-${position}`, before = `id-${position - 1}` }: Partial<Place> = {}): Frame {
   const text = formatEvent(id, 'n', JSON.stringify({ position: String(position).padStart(6), pad: 'x'.repeat(pad) }), -1)
   return new Frame(text, Buffer.byteLength(text), false, { position, id, before, states })
 }
 
-/** One for this client alone. */
+/** An event for this client alone. */
 function direct (data: string): Frame {
   const text = formatEvent(null, 'direct', data, -1)
   return new Frame(text, Buffer.byteLength(text))
@@ -33,7 +34,7 @@ function positions (frames: readonly Frame[]): number[] {
   return frames.map(({ place }) => place.position)
 }
 
-t.test('of each state the newest event waits, in the place of the oldest', async t => {
+t.test('the newest event of each state waits, in the place of the oldest', async t => {
   const line = new SideLine()
   t.equal(push(line, frameOf(1, ['a']), frameOf(2, ['b']), frameOf(3, null), frameOf(4, ['b']), frameOf(5, ['a']), frameOf(6, ['c'])), 2)
   t.equal(line.places, 4)
@@ -51,7 +52,7 @@ t.test('a state that was taken waits at the end of the line again', async t => {
   t.same(positions(line.take(Infinity)), [2, 5, 6])
 })
 
-t.test('until all have had their turn, an event is told with the newest id below what still waits', async t => {
+t.test('until the last event, each has the newest id below everything that still waits', async t => {
   const line = new SideLine()
   push(line, frameOf(1, ['a']), frameOf(2, ['b']), frameOf(3, ['c']), frameOf(4, ['b']), frameOf(5, ['a']))
   const first = line.take(2 * SIZE)
@@ -60,14 +61,14 @@ t.test('until all have had their turn, an event is told with the newest id below
   t.same(line.take(SIZE).map(told), ['id-5'], 'the last one with the newest of all')
 })
 
-t.test('events that wait in their own order keep their ids, and are not made anew', async t => {
+t.test('events that wait in the hub\'s order keep their ids, and are the same objects', async t => {
   const line = new SideLine()
   const frames = [frameOf(1, ['a']), frameOf(2, null), direct('x'), frameOf(3, ['b'])]
   push(line, ...frames)
   t.strictSame(line.take(Infinity), frames)
 })
 
-t.test('where nothing has an id before it, an event is told without one', async t => {
+t.test('an event has no id if there is no id below everything that waits', async t => {
   const line = new SideLine()
   push(line, frameOf(1, ['a'], 10, { before: '' }), frameOf(2, ['b']), frameOf(3, ['c']), frameOf(4, ['a']))
   push(line, frameOf(5, ['d']))
@@ -77,7 +78,7 @@ t.test('where nothing has an id before it, an event is told without one', async 
   t.same(other.take(SIZE).map(told), [''])
 })
 
-t.test('an event of several states waits until something newer says all of them', async t => {
+t.test('an event of several states waits until there are newer events for all of them', async t => {
   const line = new SideLine()
   t.equal(push(line, frameOf(1, ['a', 'b']), frameOf(2, ['a'])), 0)
   t.equal(line.places, 2)
@@ -85,7 +86,7 @@ t.test('an event of several states waits until something newer says all of them'
   t.same(positions(line.take(Infinity)), [3, 2])
 })
 
-t.test('an event of several states stands behind all that is older of them', async t => {
+t.test('an event of several states waits after all older events of these states', async t => {
   const line = new SideLine()
   t.equal(push(line, frameOf(1, ['a']), frameOf(2, ['b', 'c']), frameOf(3, null), frameOf(4, ['a', 'b'])), 1)
   t.same(positions(line.take(Infinity)), [2, 3, 4])
@@ -93,14 +94,14 @@ t.test('an event of several states stands behind all that is older of them', asy
   t.same(positions(line.take(Infinity)), [6, 8])
 })
 
-t.test('what an event says that does not concern the client, nothing newer need say', async t => {
+t.test('a newer event replaces an older one if it has all its states that concern the client', async t => {
   const line = new SideLine()
   line.push(frameOf(1, ['mine', 'theirs 1']), ['mine'])
   t.equal(line.push(frameOf(2, ['mine', 'theirs 2']), ['mine']), 1)
   t.same(positions(line.take(Infinity)), [2])
 })
 
-t.test('one that is not kept holds back the ids of what it has taken the place of', async t => {
+t.test('an event that is not kept holds back the ids of the events that it has replaced', async t => {
   const line = new SideLine()
   push(line, frameOf(1, null), frameOf(2, ['a']), frameOf(3, null), frameOf(4, ['b']), frameOf(5, ['a'], 10, { id: null }))
   const first = line.take(SIZE)
@@ -108,12 +109,12 @@ t.test('one that is not kept holds back the ids of what it has taken the place o
   t.same(positions(line.take(SIZE)), [5])
   t.same(line.take(Infinity).map(told), ['id-3', 'id-4'])
   push(line, frameOf(6, ['a', 'b']), frameOf(7, null), frameOf(8, ['a'], 10, { id: null }), frameOf(9, ['b']))
-  // The client would not get 6 any more, which is the newest kept state of "a".
+  // With a newer id, the client would not get event 6 after a reconnect. That is the newest kept state of "a".
   t.same(line.take(2 * SIZE).map(told), ['id-5', 'id-5'])
   t.same(positions(line.take(Infinity)), [8])
 })
 
-t.test('the oldest are given up first, however many were replaced', async t => {
+t.test('the oldest events are dropped first, however many were replaced', async t => {
   const line = new SideLine()
   push(line, frameOf(1, ['a']), frameOf(2, ['b']), frameOf(3, null), frameOf(4, ['a']))
   t.equal(line.drop(0), 0)
@@ -124,7 +125,7 @@ t.test('the oldest are given up first, however many were replaced', async t => {
   t.equal(line.drop(1), 0)
 })
 
-t.test('at least one event is taken, however large', async t => {
+t.test('at least one event is taken, however large it is', async t => {
   const line = new SideLine()
   push(line, frameOf(1, ['a'], 1000), frameOf(2, ['b'], 1000))
   t.same(positions(line.take(1)), [1])
@@ -132,7 +133,7 @@ t.test('at least one event is taken, however large', async t => {
   t.same(line.take(1), [])
 })
 
-/** What waits, in the simplest way: the events of the line, each with what of its states nothing newer says. */
+/** The simplest model of a side line: its events, each with those of its states for which there is no newer event. */
 class Model {
   readonly line: Array<{ frame: Frame, says: Set<string> }> = []
 
@@ -173,20 +174,20 @@ class Model {
 
 const STATES = ['a', 'b', 'c', 'd']
 
-/** One line over its time, and what its client has seen. */
+/** The life of one side line, and what its client has seen. */
 class Run {
   readonly #random: Random
   readonly #transient: boolean
   readonly #line = new SideLine()
   readonly #model = new Model()
-  /** All that was put in line. */
+  /** All events that were put into the line. */
   readonly #pushed: Frame[] = []
   readonly #delivered: Frame[] = []
   readonly #dropped: Frame[] = []
   readonly #ids = new Map<string, number>([['id-0', 0]])
   #position = 0
   #newestId = 'id-0'
-  /** The id that the client would resume from. */
+  /** The id from which the client would resume. */
   #told = 'id-0'
 
   constructor (random: Random) {
@@ -208,7 +209,7 @@ class Run {
         return this.#checkLine()
       }
       case 3:
-        // Of others alone: ids that are told may be of these.
+        // An event for other clients only. Its id may still be sent to this one.
         this.#next(false)
         return
       default: return this.#push()
@@ -263,7 +264,7 @@ class Run {
     }
   }
 
-  /** What one that goes now would have, with what history gives it. */
+  /** Checks what a client has that is disconnected now and resumes, with what it gets from the history. */
   #checkResume (): void {
     const from = this.#ids.get(this.#told)!
     const seen = new Set(this.#delivered)
@@ -300,7 +301,7 @@ class Run {
   }
 }
 
-t.test('SideLine does what a simple model does, and every id it tells is one to resume from', async t => {
+t.test('SideLine does the same as a simple model, and a client can resume from every id that it gives', async t => {
   const random = new Random()
   try {
     for (let round = 0; round < 1500; round++) {
@@ -315,7 +316,7 @@ t.test('SideLine does what a simple model does, and every id it tells is one to 
   }
 })
 
-t.test('what was replaced leaves nothing behind, however long nothing is taken', async t => {
+t.test('nothing is left of replaced events, however long no event is taken', async t => {
   setFlagsFromString('--expose-gc')
   const gc = runInNewContext('gc') as () => void
   const line = new SideLine()

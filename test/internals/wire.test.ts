@@ -1,3 +1,4 @@
+// The wire format: data arrives as it was sent, and can't forge an event, an id or a retry.
 import { isDeepStrictEqual } from 'node:util'
 import { EventSource } from 'eventsource'
 import { createParser } from 'eventsource-parser'
@@ -20,8 +21,8 @@ interface ReadStream {
 }
 
 /**
- * Reads a stream by WHATWG HTML 9.2.5 (the grammar) and 9.2.6 (what each line does), word for word. Stricter only in
- * that a field which the standard ignores is an error here: the hub must not write one.
+ * Reads a stream exactly as WHATWG HTML says in 9.2.5 (the grammar) and 9.2.6 (what each line does). It is stricter in one
+ * point: a field that the standard ignores is an error here, because the hub must not write one.
  */
 function read (stream: string): ReadStream {
   const result: ReadStream = { events: [], retries: [], comments: [], lastEventId: '' }
@@ -56,7 +57,7 @@ function read (stream: string): ReadStream {
   return result
 }
 
-/** The same by the library that `EventSource` reads with. */
+/** Reads it with the library that `EventSource` uses. */
 function parse (stream: string): ReadStream {
   const result: ReadStream = { events: [], retries: [], comments: [], lastEventId: '' }
   const parser = createParser({
@@ -72,7 +73,7 @@ function parse (stream: string): ReadStream {
   return result
 }
 
-/** What raw data arrives as. */
+/** How raw data arrives. */
 function withLF (text: string): string {
   return text.replace(/\r\n|\r/g, '\n')
 }
@@ -88,7 +89,7 @@ const PAYLOADS = [
   '\t', '\u001b[31m', '"quotes" and \\', '</script>', '\uFFFD', '\uFFFF', '\u007F\u0080\u00FF', ...FORGERIES
 ]
 
-t.test('every payload arrives intact as JSON, read from the bare socket', async t => {
+t.test('every payload arrives intact as JSON on a bare socket', async t => {
   const app = await buildApp(t, { maxEventBytes: 8 * 1024 * 1024, maxBufferedBytes: 32 * 1024 * 1024 })
   const open = await opener(t, app)
   const stream = await open()
@@ -97,7 +98,7 @@ t.test('every payload arrives intact as JSON, read from the bare socket', async 
   for (const payload of payloads) ids.push((await app.sse.send('payload', payload)).id)
   const events = await received(stream)
   t.strictSame(events.map(({ id }) => id), ids)
-  // No `strictSame`, and no payload in a message: tap takes minutes to compare a megabyte, and stumbles over U+2028.
+  // It does not use `strictSame`, and no message has a payload: tap takes minutes to compare a megabyte, and fails with U+2028.
   t.equal(events.findIndex(({ data }, index) => JSON.parse(data) !== payloads[index]), -1, 'the first that differs')
 })
 
@@ -116,7 +117,7 @@ t.test('every payload arrives intact as JSON in an EventSource, live and replaye
     await new Promise(resolve => source.addEventListener('sse:open', resolve, { once: true }))
     if (app.sse.stats().published === 0) for (const payload of payloads) await app.sse.send('payload', payload)
     await done
-    // The server ends the stream: a `close()` of a running `fetch` would leave a second connection open for a minute.
+    // The server ends the stream. After a `close()` during a `fetch`, a second connection would stay open for a minute.
     const ended = new Promise(resolve => source.addEventListener('error', resolve, { once: true }))
     for (const client of app.sse.clients()) client.close()
     await ended
@@ -127,13 +128,13 @@ t.test('every payload arrives intact as JSON in an EventSource, live and replaye
   t.ok(isDeepStrictEqual(await read(), payloads), 'replayed')
 })
 
-t.test('raw data arrives as it is, its line breaks as LF, and forges nothing', async t => {
+t.test('raw data arrives as it is with line breaks as LF, and forges nothing', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
   const stream = await open()
   for (const payload of PAYLOADS) await app.sse.send('payload', payload, { raw: true })
   const events = await received(stream)
-  // What is no Unicode text has no UTF-8.
+  // A lone surrogate is not valid Unicode text, and has no UTF-8.
   t.strictSame(events.map(({ data }) => data), PAYLOADS.map(payload => Buffer.from(withLF(payload)).toString()))
   t.ok(events.every(({ event }) => event === 'payload'))
   t.notMatch(read(stream.raw.text).retries, [1])
@@ -160,7 +161,7 @@ t.test('names with spaces, colons and any characters arrive as they are', async 
   t.strictSame(read(stream.raw.text).events.slice(1, -1).map(({ type }) => type), names)
 })
 
-t.test('an event\'s bytes are exactly these', async t => {
+t.test('the bytes of an event are exact', async t => {
   t.equal(formatEvent('7', 'message', '{"a":1}', -1), 'event: message\ndata: {"a":1}\nid: 7\n\n')
   t.equal(formatEvent(null, 'message', '1', -1), 'event: message\ndata: 1\n\n')
   t.equal(formatEvent('7', 'x', '1', 0), 'event: x\nretry: 0\ndata: 1\nid: 7\n\n')
@@ -170,7 +171,7 @@ t.test('an event\'s bytes are exactly these', async t => {
   t.equal(formatEvent('7', 'x', '\n', -1), 'event: x\ndata: \ndata: \nid: 7\n\n')
 })
 
-t.test('a comment dispatches nothing; with an id it moves the last event id', async t => {
+t.test('a comment dispatches nothing, and one with an id sets the last event id', async t => {
   t.strictSame(read(formatComment(null)), { events: [], retries: [], comments: [''], lastEventId: '' })
   t.strictSame(read(formatComment('7')), { events: [], retries: [], comments: [''], lastEventId: '7' })
   t.strictSame(parse(formatComment(null)).events, [])
@@ -178,12 +179,12 @@ t.test('a comment dispatches nothing; with an id it moves the last event id', as
   t.strictSame(read(after).events, [{ type: 'x', data: 'a', lastEventId: '1' }, { type: 'x', data: 'b', lastEventId: '7' }])
 })
 
-t.test('a retry takes effect by itself and dispatches nothing', async t => {
+t.test('a single retry works and dispatches nothing', async t => {
   t.strictSame(read(formatRetry(1234)), { events: [], retries: [1234], comments: [], lastEventId: '' })
   t.strictSame(parse(formatRetry(1234)), { events: [], retries: [1234], comments: [], lastEventId: '' })
 })
 
-/** Mulberry32: small, seeded, good enough to pick characters. */
+/** Mulberry32: small, with a seed, and good enough to pick characters. */
 function randomOf (seed: number): () => number {
   let state = seed
   return () => {
@@ -194,7 +195,7 @@ function randomOf (seed: number): () => number {
   }
 }
 
-t.test('whatever the data: one event in, exactly that one out', async t => {
+t.test('whatever the data is, each event is read back exactly as it was written', async t => {
   const seed = Number(process.env.SEED ?? Date.now() % 2 ** 31)
   t.comment(`SEED=${seed}`)
   const random = randomOf(seed)

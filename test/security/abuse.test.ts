@@ -1,5 +1,5 @@
-// What somebody can try who means no good: taking all places, reading a byte at a time, giant and malformed requests,
-// guessing ids. That publishing can't be abused to forge events is test/internals/wire.test.ts's.
+// Attacks: taking all places, reading one byte at a time, giant and malformed requests, guessing ids. test/internals/wire.test.ts
+// checks that published data can't forge events.
 import { connect, type Socket } from 'node:net'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import t, { type Test } from 'tap'
@@ -36,7 +36,7 @@ async function requestFrom (t: Test, localAddress: string, port: number): Promis
 }
 
 t.test('with maxClientsPerKey', async t => {
-  await t.test('an address that has so many streams is answered 429 with Retry-After, and others are not', async t => {
+  await t.test('an address that has reached the limit gets 429 with Retry-After, and other addresses do not', async t => {
     const { app, port } = await serve(t, { maxClientsPerKey: 2, retry: 2001 })
     const streams = [await openStream(t, port), await openStream(t, port)]
     const refused = await request(t, port, { path: '/events' })
@@ -49,7 +49,7 @@ t.test('with maxClientsPerKey', async t => {
     t.equal((await request(t, port, { path: '/plain' })).status, 200, 'other routes have no limit')
   })
 
-  await t.test('a place is free again when a stream has gone, whoever ended it', async t => {
+  await t.test('there is room again when a stream has ended, whichever side ended it', async t => {
     const { app, port } = await serve(t, { maxClientsPerKey: 1 })
     const first = await openStream(t, port)
     let gone = nextDisconnect(app)
@@ -63,7 +63,7 @@ t.test('with maxClientsPerKey', async t => {
     t.equal((await request(t, port, { path: '/events' })).status, 429)
   })
 
-  await t.test('a stream that is not opened, and a HEAD, take no place', async t => {
+  await t.test('a stream that is not opened, and a HEAD, do not count', async t => {
     const { app, port } = await serve(t, { maxClientsPerKey: 1, maxChannelsPerClient: 1 })
     await t.test('HEAD', async t => {
       for (let n = 0; n < 3; n++) t.equal((await request(t, port, { path: '/events', method: 'HEAD' })).status, 200)
@@ -75,7 +75,7 @@ t.test('with maxClientsPerKey', async t => {
     await openStream(t, port)
   })
 
-  await t.test('key says whose a stream is, and undefined that it is nobody\'s', async t => {
+  await t.test('key says to whom a stream belongs; with undefined, the stream does not count', async t => {
     const { port } = await serve(t, { maxClientsPerKey: 1, key: ({ headers }) => headers['x-user'] as string | undefined })
     const as = async (user: string): Promise<number> => (await request(t, port, { path: '/events', headers: { 'x-user': user } })).status
     t.same([await as('ada'), await as('ada'), await as('bob'), await as('')], [200, 429, 200, 200])
@@ -83,13 +83,13 @@ t.test('with maxClientsPerKey', async t => {
     for (let n = 0; n < 3; n++) await openStream(t, port)
   })
 
-  await t.test('the address behind a proxy that is trusted counts', async t => {
+  await t.test('with a trusted proxy, the address that the proxy sends counts', async t => {
     const { port } = await serve(t, { maxClientsPerKey: 1 }, { trustProxy: true })
     const from = async (ip: string): Promise<number> => (await request(t, port, { path: '/events', headers: { 'x-forwarded-for': ip } })).status
     t.same([await from('192.0.2.1'), await from('192.0.2.2'), await from('192.0.2.1')], [200, 200, 429])
   })
 
-  await t.test('a key that throws, or is no string, fails the request and nobody else\'s', async t => {
+  await t.test('a key that throws or is not a string fails only its own request', async t => {
     let bad: () => unknown
     const { app, port } = await serve(t, {
       maxClientsPerKey: 1,
@@ -121,7 +121,7 @@ for (const [option, status, count] of [['maxClients', 503, 'aboveMaxClients'], [
     const { app, log, port } = await serve(t, { [option]: 2 })
     await openStream(t, port)
     const stream = await openStream(t, port)
-    // On one connection, each request behind the answer to the one before: as fast as a flooder can.
+    // They use one connection. Each request follows the answer to the one before, as fast as an attacker can.
     const flooder = new RawClient(port, { path: '/events' })
     t.teardown(() => flooder.destroy())
     flooder.socket.write('GET /events HTTP/1.1\r\nhost: localhost\r\n\r\n'.repeat(FLOOD - 1))
@@ -139,7 +139,7 @@ for (const [option, status, count] of [['maxClients', 503, 'aboveMaxClients'], [
   })
 }
 
-t.test('a client that reads a byte at a time costs what may wait for it, and goes when that is full', async t => {
+t.test('a client that reads a byte at a time costs at most maxBufferedBytes, and is disconnected above that', async t => {
   const app = await buildApp(t, { maxBufferedBytes: 100_000 })
   app.get('/events', (_request, reply) => { reply.sse('room') })
   const socketPath = unixSocket(t)
@@ -161,19 +161,19 @@ t.test('a client that reads a byte at a time costs what may wait for it, and goe
   t.match(app.sse.stats(), { clients: 0, bufferedBytes: 0, slowDisconnects: 1 })
 })
 
-t.test('requests that are giant or malformed get a clear answer, and nothing of theirs stays', async t => {
+t.test('giant or malformed requests get a clear answer, and nothing of them stays', async t => {
   const { app, log, port } = await serve(t, {})
   const stream = await openStream(t, port)
   const answer = async (headers: Record<string, string>, path = '/events'): Promise<RawClient> => request(t, port, { path, headers })
 
-  await t.test('headers beyond what Node reads: 431', async t => {
+  await t.test('headers above Node\'s limit get 431', async t => {
     t.equal((await answer({ 'last-event-id': 'x'.repeat(20_000) })).status, 431)
     t.equal((await answer({}, `/events?lastEventId=${'x'.repeat(20_000)}`)).status, 431)
   })
-  await t.test('control characters in a header: 400', async t => {
+  await t.test('control characters in a header get 400', async t => {
     t.equal((await answer({ 'last-event-id': 'a\0b' })).status, 400)
   })
-  await t.test('last event ids that can\'t be ours: a stream that does not claim to have recovered', async t => {
+  await t.test('last event ids that can\'t be ours get a stream that has not recovered', async t => {
     const ids = ['x'.repeat(15_000), '-1', '1e999', '99999999999999999999', 'é漢', '../../etc', '%00', '0-0', '{}', 'constructor', '__proto__']
     for (const id of ids) {
       for (const raw of [await answer({ 'last-event-id': Buffer.from(id).toString('latin1') }), await answer({}, `/events?lastEventId=${encodeURIComponent(id)}`)]) {
@@ -184,10 +184,10 @@ t.test('requests that are giant or malformed get a clear answer, and nothing of 
       }
     }
   })
-  await t.test('an Accept header without sense: 406', async t => {
+  await t.test('an Accept header without meaning gets 406', async t => {
     for (const accept of ['x', 'text', ';;;', ','.repeat(10_000), 'text/html;q='.repeat(500)]) t.equal((await answer({ accept })).status, 406, accept.slice(0, 20))
   })
-  await t.test('a query without sense: a stream', async t => {
+  await t.test('a query without meaning gets a stream', async t => {
     for (const query of ['?', '?&&&', '?lastEventId', '?lastEventId=', '?lastEventId=%', '?lastEventId=%FF', `?${'a&'.repeat(5000)}`]) {
       const raw = await answer({}, `/events${query}`)
       t.equal(raw.status, 200, query.slice(0, 20))
@@ -199,7 +199,7 @@ t.test('requests that are giant or malformed get a clear answer, and nothing of 
   t.same(log.complaints, [])
 })
 
-t.test('hundreds of streams pipelined on one connection wait for their turns, warn of nothing, and are gone with it', async t => {
+t.test('hundreds of streams pipelined on one connection wait for their turns, cause no warnings, and are removed with it', async t => {
   const { app, port } = await serve(t, {})
   const warnings: Error[] = []
   const warn = (warning: Error): number => warnings.push(warning)
@@ -217,7 +217,7 @@ t.test('hundreds of streams pipelined on one connection wait for their turns, wa
   t.match(app.sse.stats(), { clients: 1, bufferedBytes: 0 })
 })
 
-t.test('thousands of channels in one request are refused, and none of them comes into being', async t => {
+t.test('thousands of channels in one request are refused, and none of them is created', async t => {
   const names = Array.from({ length: 3000 }, (_, n) => n.toString(36))
   const app = await buildApp(t, { maxChannelsPerClient: 100 })
   app.get<{ Querystring: { channels: string } }>('/events', (request, reply) => { reply.sse(request.query.channels.split(',')) })
@@ -226,7 +226,7 @@ t.test('thousands of channels in one request are refused, and none of them comes
   t.equal(refused.status, 400)
   t.equal(JSON.parse(refused.text).code, 'SSE_ERR_TOO_MANY_CHANNELS')
   t.same(app.sse.channels(), [])
-  // Named often, one channel is one.
+  // A channel that is named many times counts once.
   const stream = await openStream(t, port, { path: `/events?channels=${'a,'.repeat(2000)}a` })
   t.same(app.sse.channels(), [{ name: 'a', count: 1 }])
   await checkReceives(t, app.sse, stream)
@@ -244,7 +244,7 @@ t.test('client ids can\'t be guessed', async t => {
     await gone
   }
   t.equal(new Set(ids).size, ids.length)
-  // 128 bits in Base64url. A bit that were always the same would show: by chance one is in 2^299 of runs.
+  // Ids are 128 bits in Base64url. A bit with always the same value would be found. By chance, that happens in one of 2^299 runs.
   const bytes = ids.map(id => Buffer.from(id, 'base64url'))
   t.ok(bytes.every(id => id.length === 16))
   for (let bit = 0; bit < 128; bit++) {
@@ -253,7 +253,7 @@ t.test('client ids can\'t be guessed', async t => {
   }
 })
 
-t.test('with the last event id of somebody else, a client gets what its own channels give, and no more', async t => {
+t.test('with the last event id of another client, a client gets only the events of its own channels', async t => {
   const app = await buildApp(t, { historySize: 1000 })
   const open = await opener(t, app)
   await open(['ada'], { id: 'ada' })

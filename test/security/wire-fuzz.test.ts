@@ -1,5 +1,5 @@
-// Random events through the encoder, and through the hub on a real stream. Their bytes, cut at random places, are read by
-// three readers that share no code: what comes out is what went in, one for one.
+// Random events through the encoder, and through the hub on a real stream. Their bytes are cut at random places and read by three
+// readers that share no code. Each reader must get exactly the events that were sent.
 import { createRequire } from 'node:module'
 import type { Transform } from 'node:stream'
 import { isDeepStrictEqual } from 'node:util'
@@ -16,11 +16,11 @@ import { StrictReader, type StreamSink, type StrictReaderOptions } from '../supp
 /** Random events through the encoder. */
 const EVENTS = 1_000_000
 const BATCH = 2000
-/** And through the hub, over sockets. */
+/** Random events through the hub, over sockets. */
 const STREAMS = 40
 const PUBLISHED = 500
 
-/** Not among undici's exports, so without types. It is what its `EventSource`, which is Node's own too, reads with. */
+/** The parser of undici's `EventSource`, which is also Node's own. undici does not export it, so it has no types. */
 const { EventSourceStream } = createRequire(import.meta.url)('undici/lib/web/eventsource/eventsource-stream.js') as {
   EventSourceStream: new (options: { eventSourceSettings: UndiciState, push: (event: UndiciEvent) => boolean }) => Transform
 }
@@ -28,7 +28,7 @@ const { EventSourceStream } = createRequire(import.meta.url)('undici/lib/web/eve
 interface UndiciState { lastEventId?: string, reconnectionTime: number }
 interface UndiciEvent { type: string, options: { data: string, lastEventId: string | undefined } }
 
-// What goes in.
+// The input.
 
 const PLAIN = [
   'x', 'text', '0', '1', 'é', '漢', '😀', '👩‍👩‍👧', '\t', '"', '\\', '{', '}', '\u007F', '\u0085', '\u2028', '\u2029', '\u000B', '\u000C', '\uFFFD', '\uFFFF',
@@ -41,7 +41,7 @@ const BREAKS = [
 ]
 const PIECES = [...PLAIN, ...PLAIN, ...BREAKS, ...BREAKS, '\0', '\nid: \0\n']
 
-/** One thing that is written. A retry by itself is written as the hub does, with a blank line. */
+/** One thing that is written. A single retry is written like the hub does it, with a blank line. */
 type Input =
   | { readonly kind: 'event', readonly id: string | null, readonly name: string, readonly data: string, readonly value: unknown, readonly retry: number }
   | { readonly kind: 'comment', readonly id: string | null }
@@ -53,12 +53,12 @@ const ESCAPED_KEY = /\\.[^"\\]*":/
 function textOf (random: Random, pieces: readonly string[], most: number): string {
   let text = ''
   for (let count = random.below(most + 1); count > 0; count--) text += random.pick(pieces)
-  // Any code unit but those below 16, of which the pieces have what matters: ids and most names must not hold them.
+  // Any code unit from 16 on. The pieces have the important ones below 16, which ids and most names must not have.
   if (random.chance(0.02)) text += String.fromCharCode(16 + random.below(0x10000 - 16))
   return random.chance(0.0002) ? text.repeat(1 + random.below(2000)) : text
 }
 
-/** Mostly names that are taken; the others tell whether the rules for names are kept. */
+/** Most of these names are accepted. The others check the rules for names. */
 function nameOf (random: Random): string {
   if (random.chance(0.01)) return random.chance(0.1) ? 'n'.repeat(250 + random.below(10)) : textOf(random, PIECES, 3)
   return random.pick(PLAIN) + textOf(random, PLAIN, 2)
@@ -76,7 +76,7 @@ function valueOf (random: Random, depth: number): unknown {
   }
 }
 
-/** Whether a name must be refused, said once more than `lib/names.ts` says it. */
+/** Whether a name must be refused. It has the rules of `lib/names.ts` a second time. */
 function isRefused (name: string): boolean {
   return name === '' || name.length > 256 || name.startsWith('sse:') || name.includes('\r') || name.includes('\n') || name.includes('\0')
 }
@@ -87,7 +87,7 @@ function inputOf (random: Random, number: number): Input {
   while (!isTaken(name)) name = nameOf(random)
   return {
     kind: 'event',
-    // Ids are the broker's; all that is asked of one is that it holds no CR, LF and NUL.
+    // The broker makes the ids. They only must not have CR, LF or NUL.
     id: random.chance(0.8) ? `${textOf(random, PLAIN, 1)}${number}` : null,
     name,
     data: value === RAW ? textOf(random, PIECES, 6) : toJSON(value)!,
@@ -102,7 +102,7 @@ function retryOf (random: Random): number {
 
 let refused = 0
 
-/** What the hub says of a name; throws where that is wrong. */
+/** Whether the hub accepts a name. Throws if that is wrong. */
 function isTaken (name: string): boolean {
   let code = ''
   try {
@@ -135,10 +135,10 @@ function textIn (inputs: readonly Input[]): string {
   return text
 }
 
-// What must come out: the model.
+// The model: the expected output.
 
 interface Model {
-  /** Of each event what a reader tells of it, and the reconnection time that it knows by then; -1 for none. */
+  /** For each event, the fields that readers report, and the reconnection time at that point; -1 for none. */
   readonly types: string[]
   readonly datas: string[]
   readonly lastEventIds: string[]
@@ -151,8 +151,8 @@ interface Model {
 }
 
 /**
- * The format itself changes two things: a line break in data, which may be CRLF, CR or LF, arrives as LF; and a lone
- * surrogate, which has no UTF-8, arrives as U+FFFD. All else is as it was. JSON has no line break, and escapes surrogates.
+ * The format itself changes two things. A line break in raw data may be CRLF, CR or LF, and arrives as LF. A lone surrogate has
+ * no UTF-8, and arrives as U+FFFD. JSON has no line breaks, and escapes surrogates.
  */
 function arrives (text: string): string {
   return text.replaceAll('\r\n', '\n').replaceAll('\r', '\n').replace(/[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/g, '\uFFFD')
@@ -179,7 +179,7 @@ function modelOf (inputs: readonly Input[]): Model {
   return model
 }
 
-/** What one reader reads, held against the model as it comes. */
+/** Compares each event of a reader with the model. */
 class Comparison {
   retry = -1
   retryLines = 0
@@ -192,7 +192,7 @@ class Comparison {
     this.model = model
   }
 
-  /** @param id the last event id, or the event's own: what the reader tells, and what it must be */
+  /** @param id the last event id or the event's own id, whichever the reader reports; `ids` has the expected ones */
   event (type: string, data: string, id: string | undefined, ids: ReadonlyArray<string | undefined>): void {
     const { model } = this
     const at = this.count++
@@ -208,7 +208,7 @@ class Comparison {
     return this.retry === model.lastRetry ? '' : `the retry at the end is ${this.retry}, not ${model.lastRetry}`
   }
 
-  /** For readers that tell of all lines. */
+  /** For readers that report all lines. */
   endOfLines (): string {
     const { model } = this
     if (this.end() !== '') return this.end()
@@ -221,12 +221,12 @@ function inWords (value: unknown): string {
   return JSON.stringify(value).slice(0, 500)
 }
 
-/** In ASCII alone: tap loses a failure, and finds no tests, where its message holds U+2028, or a hash as of a directive. */
+/** Only ASCII. If a message has U+2028, or a hash like a directive's, tap loses the failure and finds no tests. */
 function inASCII (message: string): string {
   return message.replace(/[^ -~]|#/g, character => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
-// The readers. Each says what is wrong, or ''.
+// The readers. Each returns what is wrong, or ''.
 
 type Read = (pieces: readonly Uint8Array[], model: Model) => string
 
@@ -248,7 +248,7 @@ function readStrictly (pieces: readonly Uint8Array[], model: Model): string {
   return comparison.endOfLines()
 }
 
-/** Of an id without an event it tells nothing, so that the events' own are compared. */
+/** It does not report an id without an event, so this compares the events' own ids. */
 function readByEventsourceParser (pieces: readonly Uint8Array[], model: Model): string {
   const comparison = new Comparison(model)
   const decoder = new TextDecoder()
@@ -265,7 +265,7 @@ function readByEventsourceParser (pieces: readonly Uint8Array[], model: Model): 
   return comparison.endOfLines()
 }
 
-/** Its retries and ids are seen in its state. Comments it keeps to itself. */
+/** Its retries and ids are in its state. It does not report comments. */
 function readByUndici (pieces: readonly Uint8Array[], model: Model): string {
   const comparison = new Comparison(model)
   const stream = new EventSourceStream({
@@ -289,7 +289,7 @@ const READERS: Record<string, Read> = {
   'undici\'s EventSourceStream': readByUndici
 }
 
-/** Cuts bytes at random places: into pieces of a size that is itself random, now and then of single bytes. */
+/** Cuts bytes at random places. The size of the pieces is random as well; sometimes they are very small. */
 function cut (random: Random, bytes: Uint8Array): Uint8Array[] {
   const most = random.chance(0.01) ? 3 : random.pick([60, 600, 6000, 60_000])
   const pieces: Uint8Array[] = []
@@ -301,7 +301,7 @@ function cut (random: Random, bytes: Uint8Array): Uint8Array[] {
   return pieces
 }
 
-/** Says what is wrong with what the readers make of it, or ''. */
+/** Tells what is wrong with the results of the readers, or ''. */
 function flawOf (pieces: readonly Uint8Array[], model: Model, readers = READERS): string {
   for (const [name, read] of Object.entries(readers)) {
     let flaw
@@ -315,14 +315,14 @@ function flawOf (pieces: readonly Uint8Array[], model: Model, readers = READERS)
   return ''
 }
 
-/** The same for what the encoder makes of inputs, whole and byte for byte. */
+/** The same for the encoder's text of some inputs, as a whole and byte by byte. */
 function flawIn (inputs: readonly Input[]): string {
   const bytes = Buffer.from(textIn(inputs))
   const model = modelOf(inputs)
   return flawOf([bytes], model) || flawOf([...bytes].map(byte => Uint8Array.of(byte)), model)
 }
 
-/** One input where one is enough, else as few as are; then shorter ones. Ids and names are never empty. */
+/** Finds one wrong input if one is enough, or else few. Then it makes them shorter. Ids and names are never empty. */
 function smallest (inputs: readonly Input[]): readonly Input[] {
   const isWrong = (inputs: readonly Input[]): boolean => flawIn(inputs) !== ''
   const one = inputs.find(input => isWrong([input]))
@@ -350,7 +350,7 @@ function smallest (inputs: readonly Input[]): readonly Input[] {
   return found
 }
 
-t.test('whatever goes through the encoder comes out of every reader, and nothing else does', async t => {
+t.test('every reader gets exactly the events that go through the encoder', async t => {
   const random = new Random()
   t.comment(`SEED=${random.seed}`)
   let bytesRead = 0
@@ -364,17 +364,17 @@ t.test('whatever goes through the encoder comes out of every reader, and nothing
     pieceCount += pieces.length
     const flaw = flawOf(pieces, model)
     if (flaw !== '') {
-      // Where it takes these very cuts to see it, the seed is all there is to show.
+      // If the fault needs exactly these cuts, only the seed can be shown.
       const least = flawIn(inputs) === '' ? [] : smallest(inputs)
       return t.fail(inASCII(`${flaw}; smallest input: ${JSON.stringify(least)}: ${flawIn(least)}`))
     }
-    // What a reader does next with JSON is to parse it. Where a key is escaped V8 may take another one for it, in Node from
-    // 24 on (nodejs/node#63785).
+    // A reader parses JSON next. V8 may take an escaped key for another one, in Node from 24 on (nodejs/node#63785), so these
+    // events are left out.
     for (let at = 0; at < model.values.length; at += 7) {
       const value = model.values[at]
       if (value !== RAW && !ESCAPED_KEY.test(model.datas[at]!) && !isDeepStrictEqual(JSON.parse(model.datas[at]!), value)) return t.fail(inASCII(`JSON of ${inWords(value)} is ${model.datas[at]}`))
     }
-    // Lets undici's stream do what it puts off.
+    // undici's stream does some work in a later turn.
     await new Promise(resolve => setImmediate(resolve))
   }
   t.pass(`${EVENTS} events, ${bytesRead} bytes in ${pieceCount} pieces, read whole by each of ${Object.keys(READERS).length} readers`)
@@ -383,14 +383,14 @@ t.test('whatever goes through the encoder comes out of every reader, and nothing
 })
 
 interface Call {
-  /** As the application calls it; resolves to the id that is told. */
+  /** Makes the call as an application does, and resolves with the event's id. */
   readonly make: () => Promise<string | null>
   readonly input: Input
-  /** The code that it must be refused with; '' where it must not be. */
+  /** The expected error code, or '' if the call must succeed. */
   readonly refused: string
 }
 
-t.test('whatever is published arrives on a real stream, and what is refused leaves no byte there', async t => {
+t.test('every published event arrives on a real stream, and a refused one leaves no byte there', async t => {
   const random = new Random()
   t.comment(`SEED=${random.seed}`)
   const app = await buildApp(t, { historySize: 0, heartbeatInterval: 0, maxBufferedBytes: 64 * 1024 * 1024, reconnectSpread: 0 })
@@ -403,7 +403,7 @@ t.test('whatever is published arrives on a real stream, and what is refused leav
     function callOf (): Call {
       const name = random.chance(0.1) ? textOf(random, PIECES, 3) : nameOf(random)
       const value = random.chance(0.4) ? valueOf(random, 2) : RAW
-      // Raw data that is no text, and a retry that is no time.
+      // Raw data that is not a string, and a retry that is not a valid time.
       const notText = value === RAW && random.chance(0.02)
       const text = textOf(random, PIECES, 6)
       const data = notText ? random.pick([1, null, { toString: () => text }, Buffer.from(text)]) : value === RAW ? text : value
@@ -434,7 +434,7 @@ t.test('whatever is published arrives on a real stream, and what is refused leav
       }
     }
 
-    // The greeting comes first. It may tell the newest event's id.
+    // The greeting comes first. It may have the id of the newest event.
     await raw.untilEvents(1)
     const greeting: Input = { kind: 'event', id: raw.events[0]!.id ?? null, name: 'sse:open', data: '', value: { clientId, recovered: false }, retry: -1 }
     const inputs: Input[] = [greeting]
@@ -464,9 +464,9 @@ t.test('whatever is published arrives on a real stream, and what is refused leav
   t.ok(refusals > STREAMS * PUBLISHED / 100)
 })
 
-// The readers can be trusted only as far as they see what is wrong.
+// These tests check that the readers find faults.
 
-t.test('the strict reader reads the standard\'s own examples as the standard says', async t => {
+t.test('the strict reader reads the examples of the standard as the standard says', async t => {
   // WHATWG HTML 9.2.6, from "The following event stream, once followed by a blank line" on.
   t.same(lenient('data: YHOO\ndata: +2\ndata: 10\n\n').events, [['message', 'YHOO\n+2\n10', '']])
   t.same(lenient(': test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n').events,
@@ -538,7 +538,7 @@ function collect (): { sink: StreamSink, collected: Collected } {
 function read (text: string, options: StrictReaderOptions): Collected {
   const { sink, collected } = collect()
   const reader = new StrictReader(sink, options)
-  // Byte for byte, so that each line comes in parts.
+  // It feeds single bytes, so that each line comes in parts.
   for (const byte of Buffer.from(text)) reader.feed(Uint8Array.of(byte))
   reader.end()
   return collected

@@ -1,3 +1,4 @@
+// Conflation: for a client that reads slowly, only the newest event of each key waits. In a lap, each waiting state is sent once.
 import t from 'tap'
 import type { SSEHub } from '../../lib/index.js'
 import { recordDisconnects } from '../support/disconnects.js'
@@ -6,7 +7,7 @@ import { unixHub, type Opened, type UnixHub } from '../support/unix-hub.js'
 
 const PAD = 'x'.repeat(1000)
 
-/** What a client got, by key; and that no key went backwards. */
+/** The newest number of each key that a client got. It throws if a key went back to an older number. */
 function newest (...readers: StreamClient[]): Record<string, number> {
   const seen: Record<string, number> = {}
   for (const { data } of readers.flatMap(({ own }) => own)) {
@@ -18,7 +19,7 @@ function newest (...readers: StreamClient[]): Record<string, number> {
   return seen
 }
 
-/** Publishes so many updates of some keys in turn; returns the newest number of each key. */
+/** Publishes updates of the keys in turn, and resolves with the newest number of each key. */
 async function update (sse: SSEHub, keys: readonly string[], count: number, first = 0): Promise<Record<string, number>> {
   const expected: Record<string, number> = {}
   for (let n = first; n < first + count; n++) {
@@ -29,14 +30,14 @@ async function update (sse: SSEHub, keys: readonly string[], count: number, firs
   return expected
 }
 
-/** A client that reads nothing, and whose socket refuses more. */
+/** A client that reads nothing and whose socket refuses more bytes. */
 async function blocked ({ app, open }: UnixHub, opening: Parameters<UnixHub['open']>[0] = {}): Promise<Opened> {
   const opened = await open({ channels: ['a'], paused: true, ...opening })
   while (app.sse.stats().conflated === 0) await app.sse.toChannel('a', 'price', { key: 'first', n: -1, PAD }, { key: 'first' })
   return opened
 }
 
-/** Each recipient's event was written, replaced, dropped, or waits. */
+/** It is 0 if each recipient's event was written, replaced or dropped. Otherwise, it is how many events wait. */
 function balance (sse: SSEHub, recipients: number): number {
   const { delivered, conflated, dropped } = sse.stats()
   return recipients - delivered - conflated - dropped
@@ -47,7 +48,7 @@ const KEYS = ['k0', 'k1', 'k2', 'k3', 'k4']
 for (const compress of [false, true]) {
   const how = compress ? ', compressed' : ''
 
-  t.test(`a client that does not read stays, and has the newest of each key once it does${how}`, async t => {
+  t.test(`a client that does not read stays connected, and gets the newest event of each key when it reads again${how}`, async t => {
     const hub = await unixHub(t, { maxBufferedBytes: 200_000, compress, historySize: 10 })
     const { app } = hub
     const disconnects = recordDisconnects(app)
@@ -66,7 +67,7 @@ for (const compress of [false, true]) {
       waited.push(app.sse.stats().bufferedBytes)
     }
     t.ok(Math.max(...waited) <= 200_000, 'what waits is bounded')
-    // Ids become longer.
+    // The ids grow longer.
     t.ok(waited.at(-1)! <= waited[1]! + 3 * KEYS.length, 'and does not grow')
     t.ok(balance(app.sse, recipients) <= KEYS.length + 1 && balance(app.sse, recipients) >= KEYS.length, 'one event a key waits')
     reader.resume()
@@ -83,15 +84,15 @@ for (const compress of [false, true]) {
     await reader.until(() => reader.lastEventId === id)
   })
 
-  t.test(`who is cut in the middle of a lap and comes back lacks nothing${how}`, async t => {
+  t.test(`a client that is cut in the middle of a lap and comes back misses nothing${how}`, async t => {
     const hub = await unixHub(t, { maxBufferedBytes: 2_000_000, compress, historySize: 500 })
     const { app, open } = hub
     const headers: Record<string, string> = compress ? { 'accept-encoding': 'gzip' } : {}
-    // Larger than what a socket takes at a time, so that a lap has several writes; not to be made smaller by gzip.
+    // The keys take more than the socket takes at a time, so that a lap has several writes. gzip can't make them much smaller.
     const keys = Array.from({ length: 300 }, (_, i) => `k${i}`)
     const { reader } = await blocked(hub, { headers })
     await update(app.sse, keys, 1000)
-    // One that was published last stands in front.
+    // Keys that were published last are at the front.
     const begin = await update(app.sse, keys.slice(0, 3), 300, 1000)
     reader.resume()
     await reader.until(() => reader.own.some(({ data }) => data.includes(`"n":${begin.k0},`)))
@@ -111,11 +112,11 @@ for (const compress of [false, true]) {
   })
 }
 
-t.test('states wait in the place of the oldest, between the events without a key', async t => {
+t.test('a state waits in the place of its oldest event, between the events without a key', async t => {
   const hub = await unixHub(t, { maxBufferedBytes: 2_000_000 })
   const { app } = hub
   const { reader } = await blocked(hub)
-  // Behind the list that it shares with others.
+  // These come after the list that the client shares with others.
   await update(app.sse, ['x', 'y'], 2)
   await app.sse.toChannel('a', 'news', { n: 'first' })
   await update(app.sse, ['x', 'z'], 100, 2)
@@ -126,7 +127,7 @@ t.test('states wait in the place of the oldest, between the events without a key
   t.same(reader.own.slice(-5).map(({ data }) => JSON.parse(data).n), [100, 102, 'first', 101, 'second'])
 })
 
-t.test('until a lap is complete its events have ids from which nothing is lost, then the newest', async t => {
+t.test('until a lap is complete, its events have ids from which the client can resume without loss, and then the newest id', async t => {
   const hub = await unixHub(t, { maxBufferedBytes: 2_000_000 })
   const { app } = hub
   const { reader } = await blocked(hub)
@@ -141,7 +142,7 @@ t.test('until a lap is complete its events have ids from which nothing is lost, 
   t.same(reader.own.slice(-3).map(({ data, id }) => [JSON.parse(data).n, id]), [[5, second], [4, second], [3, last]])
 })
 
-t.test('a removal takes the place of the state that waits', async t => {
+t.test('a removal takes the place of the waiting state', async t => {
   const hub = await unixHub(t, { maxBufferedBytes: 2_000_000 })
   const { app } = hub
   const { reader } = await blocked(hub)
@@ -155,7 +156,7 @@ t.test('a removal takes the place of the state that waits', async t => {
   t.equal(reader.own.at(-2)!.data, 'null')
 })
 
-t.test('keys of another channel or event name are others', async t => {
+t.test('the same key of another channel or event name is another state', async t => {
   const hub = await unixHub(t, { maxBufferedBytes: 2_000_000 })
   const { app } = hub
   const { reader } = await blocked(hub, { channels: ['a', 'b'] })
@@ -172,7 +173,7 @@ t.test('keys of another channel or event name are others', async t => {
   t.same(reader.own.filter(({ data }) => data === '1'), [])
 })
 
-t.test('what goes to channels of others as well is replaced by what says all that concerns the client', async t => {
+t.test('an event for several channels is replaced by a newer one that has all channels of the client', async t => {
   const hub = await unixHub(t, { maxBufferedBytes: 300_000 })
   const { app } = hub
   const { reader, client } = await blocked(hub)
@@ -183,7 +184,7 @@ t.test('what goes to channels of others as well is replaced by what says all tha
   t.equal(newest(reader).x, 1999)
 })
 
-t.test('who reads too slowly for events without a key is disconnected, whatever states wait', async t => {
+t.test('a client that reads too slowly for events without a key is disconnected, even if states wait', async t => {
   const hub = await unixHub(t, { maxBufferedBytes: 200_000 })
   const { app } = hub
   const disconnects = recordDisconnects(app)
@@ -199,7 +200,7 @@ t.test('who reads too slowly for events without a key is disconnected, whatever 
   t.equal(app.sse.stats().bufferedBytes, 0)
 })
 
-t.test('more keys than maxBufferedBytes has room for are too much', async t => {
+t.test('a client is disconnected if its waiting keys take more than maxBufferedBytes', async t => {
   const hub = await unixHub(t, { maxBufferedBytes: 200_000 })
   const { app } = hub
   const { client } = await blocked(hub)
@@ -207,7 +208,7 @@ t.test('more keys than maxBufferedBytes has room for are too much', async t => {
   t.ok(client.closed)
 })
 
-t.test('with slowClient "drop" the oldest go, states as well, and those who read on get the newest of what comes behind', async t => {
+t.test('with slowClient "drop", the oldest events and states are dropped, and a client that reads on gets the newest of the later states', async t => {
   const hub = await unixHub(t, { maxBufferedBytes: 200_000, slowClient: 'drop' })
   const { app } = hub
   let recipients = 0
@@ -236,7 +237,7 @@ t.test('with slowClient "drop" the oldest go, states as well, and those who read
   t.equal(balance(app.sse, recipients), 0)
 })
 
-t.test('client.send() resolves when its own event was written, however the states around it move', async t => {
+t.test('client.send() resolves when its own event was written, even if states around it are replaced', async t => {
   const hub = await unixHub(t, { maxBufferedBytes: 2_000_000 })
   const { app } = hub
   const { reader, client } = await blocked(hub)
@@ -260,7 +261,7 @@ t.test('client.send() resolves when its own event was written, however the state
   t.same(reader.own.filter(({ event }) => event === 'direct').map(({ data }) => JSON.parse(data).n), settled)
 })
 
-t.test('client.send() resolves to false where its event was dropped, and only there', async t => {
+t.test('client.send() resolves to false only if its event was dropped', async t => {
   const hub = await unixHub(t, { maxBufferedBytes: 200_000, slowClient: 'drop' })
   const { app } = hub
   const { reader, client } = await blocked(hub)
@@ -278,7 +279,7 @@ t.test('client.send() resolves to false where its event was dropped, and only th
   t.same(reader.own.filter(({ event }) => event === 'direct').map(({ data }) => JSON.parse(data).n), sent)
 })
 
-t.test('client.send() resolves to false for all that waits when the client goes', async t => {
+t.test('client.send() resolves to false for all waiting events when the client leaves', async t => {
   const hub = await unixHub(t, { maxBufferedBytes: 2_000_000 })
   const { app } = hub
   const { reader, client } = await blocked(hub)
@@ -291,7 +292,7 @@ t.test('client.send() resolves to false for all that waits when the client goes'
   t.same(await Promise.all(sends), Array(10).fill(false))
 })
 
-t.test('what waits is ended with its newest states when the app closes', async t => {
+t.test('a waiting client gets the newest states when the app closes', async t => {
   const hub = await unixHub(t, { maxBufferedBytes: 2_000_000, reconnectSpread: 0 })
   const { app } = hub
   const { reader } = await blocked(hub)

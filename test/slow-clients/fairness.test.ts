@@ -1,3 +1,4 @@
+// Thousands of clients must not keep the event loop busy: the scheduler leaves turns for other requests.
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
@@ -9,7 +10,7 @@ import { undisturbed } from '../support/undisturbed.js'
 
 const CLIENTS = 2000
 
-/** Connects clients that read and keep nothing: they only count for being many. */
+/** Connects clients that read and keep nothing. They are only there to be many. */
 async function connectMany (t: Test, app: FastifyInstance, port: number): Promise<void> {
   const sockets: Socket[] = []
   t.teardown(() => { for (const socket of sockets) socket.destroy() })
@@ -22,7 +23,7 @@ async function connectMany (t: Test, app: FastifyInstance, port: number): Promis
     socket.on('error', () => {})
     socket.write(requestText({ path: '/events' }))
     socket.resume()
-    // A listen queue is shorter than that.
+    // More connections than this would not fit into the listen queue.
     if (n % 100 === 99) await once(socket, 'connect')
   }
   await all
@@ -43,7 +44,7 @@ t.test('other requests are served while thousands of clients get broadcasts as f
   await raw.until(() => raw.received.includes('pong'))
   raw.socket.on('data', () => raw.socket.write(requestText({ path: '/ping' })))
 
-  // The ping comes in while a round of visits is under way.
+  // The ping comes while a round of visits is running.
   const { delivered } = app.sse.stats()
   deliveredAtPing.length = 0
   const publishing: Array<Promise<unknown>> = []
@@ -54,7 +55,7 @@ t.test('other requests are served while thousands of clients get broadcasts as f
   const between = deliveredAtPing.filter(count => count > delivered && count < delivered + 20 * CLIENTS)
   t.ok(between.length > 0, 'a ping is served when some clients have the events and others have not')
 
-  // And a loop that only awaits its publishes does not keep the event loop to itself.
+  // A loop that only awaits its publishes must not block the event loop either.
   deliveredAtPing.length = 0
   let published = 0
   while (deliveredAtPing.length < 3 && published < 1000) {
@@ -65,7 +66,7 @@ t.test('other requests are served while thousands of clients get broadcasts as f
   t.equal(app.sse.stats().slowDisconnects, 0)
 })
 
-/** Something that is visited, and notes it. */
+/** It notes its visits. */
 class Visitor implements Visited {
   queued = false
   readonly name: string
@@ -84,7 +85,7 @@ class Visitor implements Visited {
   }
 }
 
-t.test('one that is queued twice is visited once a round', async t => {
+t.test('a client that is queued twice is visited once in a round', async t => {
   const scheduler = new Scheduler(undisturbed)
   const log: string[] = []
   const a = new Visitor('a', log)
@@ -98,7 +99,7 @@ t.test('one that is queued twice is visited once a round', async t => {
   t.same(log, ['a', 'b', 'a'])
 })
 
-t.test('who is queued during a round waits for the next one', async t => {
+t.test('a client that is queued during a round waits for the next round', async t => {
   const scheduler = new Scheduler(undisturbed)
   const log: string[] = []
   const rounds: number[] = []
@@ -115,7 +116,7 @@ t.test('who is queued during a round waits for the next one', async t => {
   t.same(rounds, [rounds[0]!, rounds[0]! + 1, rounds[0]! + 2])
 })
 
-t.test('settled() resolves after all in line were visited, even from within a visit, and with nobody in line', async t => {
+t.test('settled() resolves after all queued clients were visited, also in a visit, and also if no client is queued', async t => {
   const scheduler = new Scheduler(undisturbed)
   const log: string[] = []
   await scheduler.settled()
@@ -131,7 +132,7 @@ t.test('settled() resolves after all in line were visited, even from within a vi
   t.same(log, ['a', 'first settled', 'b', 'settled'])
 })
 
-t.test('a round that takes long is cut into slices, with turns of the event loop in between', async t => {
+t.test('a long round is cut into slices, with turns of the event loop between them', async t => {
   const scheduler = new Scheduler(undisturbed)
   const log: string[] = []
   const busy = (): void => {
@@ -143,7 +144,7 @@ t.test('a round that takes long is cut into slices, with turns of the event loop
   let turns = 0
   while (await Promise.race([settled, new Promise<string>(resolve => setImmediate(() => resolve('turn')))]) === 'turn') {
     turns++
-    // Who comes meanwhile neither gets in nor is lost.
+    // A client that is queued now waits for the next round, and is not forgotten.
     if (turns === 1) scheduler.add(new Visitor('late', log))
   }
   t.ok(turns > 3, `${turns} turns`)
@@ -153,8 +154,8 @@ t.test('a round that takes long is cut into slices, with turns of the event loop
 })
 
 /**
- * How many of many are visited in one turn, each visit taking a twentieth of a millisecond of a clock that only they move.
- * @param before is called in the turn, and may move the clock by so many milliseconds
+ * How many of 200 visits are made in one turn. Each visit moves the clock by 0.05 ms, and nothing else moves it.
+ * @param before is called in that turn, and may move the clock by some milliseconds
  */
 async function visitsOfOneTurn (t: Test, before: (scheduler: Scheduler, pass: (milliseconds: number) => void) => void): Promise<number> {
   let now = 1000
@@ -172,7 +173,7 @@ async function visitsOfOneTurn (t: Test, before: (scheduler: Scheduler, pass: (m
   return log.length - 1
 }
 
-t.test('a slice ends after 2 ms; where something was published in the turn before, it leaves room for the next turn', async t => {
+t.test('a slice ends after 2 ms, and after fewer visits if something was published in the turn before', async t => {
   t.equal(await visitsOfOneTurn(t, () => {}), 48, 'the clock is looked at every 8 visits')
   t.equal(await visitsOfOneTurn(t, scheduler => scheduler.published()), 8)
 })

@@ -1,3 +1,4 @@
+// Clients that read too slowly: they are disconnected or lose their oldest events, and the others are not affected.
 import { createInterface } from 'node:readline'
 import t from 'tap'
 import { buildApp, listen, nextClient } from '../support/app.js'
@@ -19,7 +20,7 @@ function upTo (count: number): number[] {
   return Array.from({ length: count }, (_, n) => n)
 }
 
-t.test('a client that does not read is cut as slow, and the others get everything', async t => {
+t.test('a client that does not read is disconnected as slow, and the others get everything', async t => {
   const log = new MemoryLog()
   const { app, open } = await unixHub(t, { maxBufferedBytes: 200_000 }, { loggerInstance: log.logger })
   const disconnects = recordDisconnects(app)
@@ -42,7 +43,7 @@ t.test('a client that does not read is cut as slow, and the others get everythin
   t.same(numbers(fast.reader), upTo(count))
 })
 
-t.test('a client that was cut as slow reconnects and gets what it missed from history', async t => {
+t.test('a client that was disconnected as slow reconnects and gets what it missed from the history', async t => {
   const { app, open } = await unixHub(t, { maxBufferedBytes: 200_000, historySize: 10_000 })
   const { reader: slow, client } = await open({ paused: true })
   let count = 0
@@ -57,7 +58,7 @@ t.test('a client that was cut as slow reconnects and gets what it missed from hi
   t.same([...numbers(slow), ...numbers(again)], upTo(count))
 })
 
-t.test('with slowClient "drop", the oldest waiting events go, and sse:gap stands in their place', async t => {
+t.test('with slowClient "drop", the oldest waiting events are dropped, and sse:gap takes their place', async t => {
   const log = new MemoryLog()
   const { app, open } = await unixHub(t, { maxBufferedBytes: 200_000, slowClient: 'drop' }, { loggerInstance: log.logger })
   const { reader, client } = await open({ paused: true })
@@ -100,7 +101,7 @@ t.test('with slowClient "drop", the oldest waiting events go, and sse:gap stands
   t.match(warning, { slowClients: 0, stalledClients: 0, droppedEvents: Number })
 })
 
-t.test('a client that is dropped events has no id of a gap, so that it may still resume behind it', async t => {
+t.test('sse:gap has no id, so that the client can still resume and get the dropped events', async t => {
   const { app, open } = await unixHub(t, { maxBufferedBytes: 200_000, slowClient: 'drop' })
   const { reader } = await open({ paused: true })
   while (app.sse.stats().dropped === 0) await app.sse.send('message', { KB })
@@ -123,7 +124,7 @@ t.test('a client that reads is never slow, however many events are published and
   t.match(app.sse.stats(), { slowDisconnects: 0, dropped: 0, delivered: 20_000 })
 })
 
-t.test('a client that reads is not slow when a burst is published that nobody awaits', async t => {
+t.test('a client that reads is not slow when a burst is published without await', async t => {
   const app = await buildApp(t, { maxBufferedBytes: 1_000_000 })
   app.get('/events', (_request, reply) => { reply.sse() })
   const disconnects = recordDisconnects(app)
@@ -166,14 +167,14 @@ t.test('events larger than maxBufferedBytes arrive at a client that reads', asyn
   t.same(disconnects, [])
 })
 
-t.test('large events in a row arrive at a client that reads, each awaited only as a publish', async t => {
+t.test('large events in a row arrive at a client that reads, if only the publishes are awaited', async t => {
   const app = await buildApp(t)
   app.get('/events', (_request, reply) => { reply.sse() })
   const disconnects = recordDisconnects(app)
   const reader = new StreamClient({ port: await listen(app) }, '/events')
   t.teardown(() => reader.destroy())
   await reader.untilEvent('sse:open')
-  // Several writes each, all together more than the kernel holds, and few enough at a time for a machine that is busy.
+  // Each event needs several writes. Together they are more than the kernel buffers, and few enough at a time for a busy machine.
   const large = 'y'.repeat(200_000)
   for (let n = 0; n < 100; n++) await app.sse.send('message', { n, large })
   await reader.until(() => reader.events.length > 100)
@@ -181,7 +182,7 @@ t.test('large events in a row arrive at a client that reads, each awaited only a
   t.same(disconnects, [])
 })
 
-t.test('below maxBufferedBytes a client that does not read loses nothing, whatever history keeps', async t => {
+t.test('below maxBufferedBytes, a client that does not read loses nothing, even if the history does not keep it', async t => {
   for (const historySize of [0, 1]) {
     const { app, open } = await unixHub(t, { maxBufferedBytes: 8_000_000, historySize })
     const { reader } = await open({ paused: true })
@@ -195,7 +196,7 @@ t.test('below maxBufferedBytes a client that does not read loses nothing, whatev
   }
 })
 
-t.test('what waits for a client whose hooks have not finished is bounded', async t => {
+t.test('the bytes that wait for a client whose hooks have not finished are limited', async t => {
   for (const slowClient of ['disconnect', 'drop'] as const) {
     const app = await buildApp(t, { maxBufferedBytes: 100_000, slowClient })
     let finishHook = (): void => {}
@@ -227,7 +228,7 @@ t.test('what waits for a client whose hooks have not finished is bounded', async
   }
 })
 
-t.test('each slow client counts once, even where a listener publishes while the others are being cut', async t => {
+t.test('each slow client counts once, even if a listener publishes while the others are being disconnected', async t => {
   const log = new MemoryLog()
   const { app, open } = await unixHub(t, { maxBufferedBytes: 200_000 }, { loggerInstance: log.logger })
   const disconnects = recordDisconnects(app)
@@ -242,7 +243,7 @@ t.test('each slow client counts once, even where a listener publishes while the 
   t.equal(warned.reduce((sum, count) => sum + count, 0), 3, 'and once in the log')
 })
 
-t.test('300 MB published to a client that never reads leave memory bounded', async t => {
+t.test('memory stays limited when 300 MB are published to a client that never reads', async t => {
   const child = spawnProgram(t, 'test/support/processes/publishes-much.ts', { nodeArgs: ['--expose-gc'] })
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]()
   for (const expected of [{ slowClient: 'drop', slowDisconnects: 0 }, { slowClient: 'disconnect', slowDisconnects: 1 }]) {

@@ -1,3 +1,4 @@
+// Clients whose sockets take no bytes for `stallTimeout`.
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
@@ -27,7 +28,7 @@ t.test('a client whose socket accepts nothing for stallTimeout is disconnected a
   t.notOk(reading.client.closed)
 })
 
-t.test('a client whose socket holds only a little, and takes none of it for stallTimeout, is stalled as well', { timeout: 5000 }, async t => {
+t.test('a client that takes nothing for stallTimeout is stalled even if only a little waits in its socket', { timeout: 5000 }, async t => {
   const { app, open } = await unixHub(t, { stallTimeout: 200 })
   await open({ channels: ['slow'], paused: true })
   const gone = nextDisconnect(app)
@@ -40,7 +41,7 @@ t.test('a client that reads slowly but steadily is not stalled', async t => {
   const disconnects = recordDisconnects(app)
   const { reader } = await open({ paused: true })
   let published = 0
-  // Only time can make a reader slow: each pause is a small part of stallTimeout, all together are several times it.
+  // Only time can show that a reader is slow. Each pause is a small part of stallTimeout, and all together are much longer.
   const end = performance.now() + 4000
   while (performance.now() < end && disconnects.length === 0) {
     while (app.sse.stats().bufferedBytes < 2_000_000) await app.sse.send('message', { n: published++, LARGE })
@@ -56,7 +57,7 @@ t.test('a client that reads slowly but steadily is not stalled', async t => {
   t.same(disconnects, [])
 })
 
-t.test('a stream that the server ended and nobody reads is cut after stallTimeout', async t => {
+t.test('a stream that the server has ended and nobody reads is cut after stallTimeout', async t => {
   const log = new MemoryLog()
   const { app, open } = await unixHub(t, { stallTimeout: 100, maxBufferedBytes: 8_000_000 }, { loggerInstance: log.logger })
   const disconnects = recordDisconnects(app)
@@ -75,11 +76,11 @@ t.test('a stream that the server ended and nobody reads is cut after stallTimeou
   t.same(reader.own, [])
 })
 
-t.test('a stream that the server ended with little left in its socket has stallTimeout to read it', async t => {
-  // It looks often, because of its heartbeats.
+t.test('after the server has ended a stream, the client has stallTimeout to read the little that is left in the socket', async t => {
+  // With short heartbeats, the hub looks often.
   const { app, open } = await unixHub(t, { stallTimeout: 3000, heartbeatInterval: 40, heartbeatEvent: 'beat' })
   const clock = await open({ channels: ['clock'] })
-  // A process that is younger than stallTimeout can't take a time that was never set for one long ago.
+  // The process must be older than stallTimeout. Otherwise a time that was never set, 0, would not look like a long time ago.
   await clock.reader.until(() => performance.now() > 3500)
   const { reader, client } = await open({ channels: ['slow'], paused: true })
   const published = await fillKernel(app, 'slow')
@@ -104,13 +105,13 @@ t.test('with stallTimeout 0 no client is stalled', async t => {
   await reader.untilEvent('message')
 })
 
-/** Publishes until the kernel takes no more from a socket, and a little waits in Node; resolves with the events it took. */
+/** Publishes until the kernel takes no more from a socket and a little waits in Node. Resolves with the number of events. */
 async function fillKernel (app: FastifyInstance, channel: string): Promise<number> {
   let published = 0
   while (app.sse.stats().bufferedBytes === 0) {
     await app.sse.toChannel(channel, 'message', 'x'.repeat(1000))
     published++
-    // The visits run first, the greeting's and the event's.
+    // The visits of the greeting and of the event run first.
     for (let turn = 0; turn < 3; turn++) await new Promise(resolve => setImmediate(resolve))
   }
   return published

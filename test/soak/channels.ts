@@ -1,8 +1,8 @@
-// The channels of a run, and how large their events are. An event has its channel's name, and is numbered within it.
+// The channels of a run, and the sizes of their events. An event has its channel's name, and a number in that channel.
 
-/** What everybody gets. */
+/** All clients get it, except those of the kind `quiet`. */
 export const BROADCAST = 'all'
-/** Of large events in bursts: who does not read it is soon full. */
+/** It gets bursts of large events, which soon are too much for a client that does not read. */
 export const BULK = 'bulk'
 export const SMALL: readonly string[] = Array.from({ length: 8 }, (_, index) => `c${index}`)
 

@@ -1,56 +1,57 @@
-// One client: its stream, over all of its connections, and what must be true of what it is given.
+// One client: its stream over all of its connections, and what must hold for its events.
 import { connect as openSocket, type Socket } from 'node:net'
 import { now, NUMBER_AT, NUMBER_DIGITS, TIME_AT, TIME_DIGITS } from '../bench/payload.js'
 import { BROADCAST, type Numbers } from './channels.js'
 import { EventStream } from './event-stream.js'
 
 /**
- * What clients do: read until they go; be cut and come back, over and over; stop reading for a while, now and then; get
- * nothing but heartbeats; vanish; be cut all at once.
+ * What clients do: `reader` reads until it leaves. `resumer` is cut and comes back, again and again. `slow` stops reading for
+ * some time, now and then. `quiet` gets nothing but heartbeats. `dead` vanishes. All clients of kind `storm` are cut at the
+ * same time.
  */
 export type Kind = 'reader' | 'resumer' | 'slow' | 'quiet' | 'dead' | 'storm'
 
-/** What it tells of itself. */
+/** What the client reports. */
 export interface ClientHost {
   readonly port: number
-  /** Something is not as it must be. */
+  /** Something is wrong. */
   fault (text: string): void
   /**
-   * It is connected, and greeted.
-   * @param recovered what the greeting says; `null` at a first visit
+   * The client is connected and has its greeting.
+   * @param recovered as in the greeting, or `null` at a first visit
    */
   opened (client: Client, recovered: boolean | null, milliseconds: number): void
-  /** The connection is gone. */
+  /** The connection is closed. */
   closed (client: Client, how: Closing): void
-  /** An event has come, for the first time. */
+  /** A new event has come. */
   event (client: Client, milliseconds: number): void
-  /** Bytes of event stream have come. */
+  /** Bytes of the event stream have come. */
   received (bytes: number): void
-  /** Events are missing, and it was told so. */
+  /** Events are missing, and the client was told so. */
   lost (events: number): void
 }
 
-/** It was this side's doing, or the server ended the stream, or it was cut. */
+/** How a connection was closed: by the client itself (`own`), by the server's end of the stream, or by a cut. */
 export type Closing = 'own' | 'ended' | 'cut'
 
-// One buffer for all: it is read out before the next socket's bytes come.
+// All sockets share one buffer: its bytes are read before the next socket's bytes come.
 const shared = Buffer.allocUnsafeSlow(256 * 1024)
 const DATA = 'data: '
 
 export class Client {
   readonly kind: Kind
-  /** Broadcasts included, where it gets them. */
+  /** They include that of broadcasts, if it gets them. */
   readonly channels: readonly string[]
-  /** What it is called now. */
+  /** Its client id on the present connection. */
   id = ''
   connected = false
   readonly #host: ClientHost
   readonly #path: string
-  /** Where it connects from, if that matters. */
+  /** The address from which it connects, if that matters. */
   readonly #address: string | null
-  /** The newest number that it has seen, by channel. */
+  /** The newest number that it has seen in each channel. */
   readonly #seen = new Map<string, number>()
-  /** Channels of which events may be missing here: it was told so. */
+  /** Channels in which the client was told that events may be missing. */
   #mayMiss = new Set<string>()
   #lastEventId = ''
   #socket: Socket | null = null
@@ -58,7 +59,7 @@ export class Client {
   #isOwn = false
   /** Whether its stream was ended, and not cut. */
   #ended = false
-  /** What had been published when its end was asked for. */
+  /** What had been published when the server was asked to end the stream. */
   #end: Numbers | null = null
 
   constructor (host: ClientHost, kind: Kind, channels: readonly string[], address: string | null = null) {
@@ -110,7 +111,7 @@ export class Client {
     socket.write(`GET ${this.#path} HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n${resume}\r\n`)
   }
 
-  /** Whether it has no connection, nor waits for one. */
+  /** Whether it has no connection and is not connecting. */
   get away (): boolean {
     return this.#socket === null
   }
@@ -123,19 +124,19 @@ export class Client {
     this.#socket?.resume()
   }
 
-  /** Ends the connection from this side. */
+  /** Closes the connection from this side. */
   cut (how: 'destroy' | 'resetAndDestroy'): void {
     this.#isOwn = true
     this.#socket?.[how]()
   }
 
-  /** The server has ended the stream: all that was published until then must come first. */
+  /** The server has ended the stream. All that was published until then must have come before the end. */
   endsAt (numbers: Numbers): void {
     if (this.#socket === null) this.#checkEnd(numbers)
     else this.#end = numbers
   }
 
-  /** Whether it has all that was published. */
+  /** Whether it has everything that was published. */
   has (numbers: Numbers): boolean {
     return this.channels.every(channel => (this.#seen.get(channel) ?? 0) >= numbers[channel]!)
   }

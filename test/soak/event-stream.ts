@@ -1,12 +1,12 @@
-// Reads one event stream block by block: what is in the blocks is the client's to know.
+// Reads one event stream block by block. The client reads what is in the blocks.
 import { ChunkReader } from '../bench/chunk-reader.js'
 
 export class EventStream extends ChunkReader {
   readonly #onBlock: (block: string) => void
-  /** What was read of a block whose end has not come. */
+  /** The text of a block whose end has not come. */
   #rest = ''
 
-  /** @param onBlock is given each block without its blank line, as Latin-1 */
+  /** @param onBlock gets each block without its blank line, as Latin-1 */
   constructor (onBlock: (block: string) => void) {
     super()
     this.#onBlock = onBlock

@@ -1,5 +1,5 @@
-// A network of the run's own, in which a host can vanish without a word: no FIN, no RST, no ACK, as behind a pulled cable.
-// It takes Linux, `unshare` and `ip`, and root or user namespaces that anyone may make.
+// The run's own network, in which a host can vanish silently: no FIN, no RST, no ACK, as after a pulled cable. It needs Linux,
+// `unshare`, `ip`, and either root or user namespaces that all users may make.
 import { execFile, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { promisify } from 'node:util'
@@ -7,9 +7,8 @@ import { promisify } from 'node:util'
 const OWN = 'SOAK_OWN_NETWORK'
 const FLAGS = [['--net'], ['--net', '--map-root-user']]
 /**
- * Rules for single addresses come before the one that makes all of loopback local. The kernel gives up waiting for an
- * answer after 3 s in place of 15 minutes, and holds 256 kB that nobody reads in place of 4 MB: what else takes an hour
- * takes seconds.
+ * The rules for single addresses come before the rule that makes all of loopback local. The kernel waits 3 s for an answer
+ * instead of 15 minutes, and buffers 256 kB instead of 4 MB. So tests that would take an hour take seconds.
  */
 const SET_UP = `ip link set lo up &&
 ip rule add pref 20 lookup local && ip rule del pref 0 &&
@@ -20,15 +19,15 @@ echo '4096 131072 524288' > /proc/sys/net/ipv4/tcp_rmem`
 /** Whether this process is in such a network. */
 export const isOwn = process.env[OWN] === '1'
 
-// Whoever made the network has gone: nothing in it is to go on.
+// The process that made the network has ended, so this one ends as well.
 if (isOwn) process.on('disconnect', () => process.exit(1))
 
-/** How to make one here; `null` where none can be made. */
+/** How `unshare` can make a network on this machine, or `null` if it can't. */
 function flags (): readonly string[] | null {
   return FLAGS.find(flags => spawnSync('unshare', [...flags, 'sh', '-c', SET_UP]).status === 0) ?? null
 }
 
-/** Runs this program again in a network of its own, and resolves with its exit code; with `null` where there can be none. */
+/** Runs this program again in its own network. Resolves with its exit code, or with `null` if there can be no network. */
 export async function runInOwn (): Promise<number | null> {
   const how = flags()
   if (how === null) return null
@@ -42,7 +41,7 @@ export async function runInOwn (): Promise<number | null> {
   return code ?? 1
 }
 
-/** From here on nothing leaves an address, and nothing reaches it. */
+/** From now on nothing leaves this address, and nothing reaches it. */
 export async function unplug (address: string): Promise<void> {
   for (const direction of ['from', 'to']) await promisify(execFile)('ip', ['rule', 'add', 'pref', '10', direction, address, 'blackhole'])
 }

@@ -1,38 +1,38 @@
-// What a run has found: checks that hold or don't, and figures, as tables.
+// The results of a run: checks that hold or do not hold, and tables of figures.
 import { summary } from '../bench/statistics.js'
 
 export interface Check {
   readonly name: string
   readonly ok: boolean
-  /** What was found. */
+  /** The figures that the check saw. */
   readonly found: string
-  /** Whether it depends on how busy the machine is, and on the length of the run: then it only counts in a full run. */
+  /** Whether it depends on how busy the machine is and how long the run is. Such a check counts only in a full run. */
   readonly full: boolean
 }
 
 export interface Outcome {
   readonly title: string
   readonly checks: readonly Check[]
-  /** A table, its head first. */
+  /** A table. Its first row is the head. */
   readonly figures: ReadonlyArray<readonly string[]>
-  /** What was measured, for whoever wants to draw it. */
+  /** All measurements, for example to draw them. */
   readonly samples: readonly unknown[]
 }
 
 export class Checks {
   readonly all: Check[] = []
 
-  /** What must hold in every run. */
+  /** Adds a check that must hold in every run. */
   that (name: string, ok: boolean, found: string): void {
     this.all.push({ name, ok, found, full: false })
   }
 
-  /** Two figures that must be the same. */
+  /** Adds a check that two figures are the same. */
   same (name: string, one: number, other: number): void {
     this.that(name, one === other, `${whole(one)} and ${whole(other)}`)
   }
 
-  /** What must hold in a full run, on a machine that does nothing else. */
+  /** Adds a check that must hold in a full run on a machine that does nothing else. */
   full (name: string, ok: boolean, found: string): void {
     this.all.push({ name, ok, found, full: true })
   }
@@ -42,7 +42,7 @@ export function median (values: readonly number[]): number {
   return summary(values).median
 }
 
-/** The second fifth and the last one: by then all that is kept is kept, and what goes on growing has had time to. */
+/** The second fifth and the last one. In the second, caches and history are full already; a leak has grown by the last. */
 export function fifths<Item> (items: readonly Item[]): { readonly second: readonly Item[], readonly last: readonly Item[] } {
   const fifth = Math.max(1, Math.floor(items.length / 5))
   return { second: items.slice(fifth, 2 * fifth), last: items.slice(-fifth) }

@@ -1,4 +1,4 @@
-// The command: a soak and a reconnect storm, what they found, and whether that is as it must be.
+// The command: runs a soak and a reconnect storm, shows the results, and says whether all checks hold.
 //   npm run soak -- [--minutes N | --seconds N] [--rate N] [--storm CLIENTS] [--json FILE]
 import { writeFile } from 'node:fs/promises'
 import { cpus, release } from 'node:os'
@@ -9,7 +9,7 @@ import { show, type Outcome } from './report.js'
 import { soak } from './soak.js'
 import { storm } from './storm.js'
 
-/** From how many seconds on memory and times are judged: before, much is kept for the first time. */
+/** Memory and times are judged in runs of at least this many seconds. Before, the memory still fills for the first time. */
 const FULL = 300
 
 const { values: options } = parseArgs({

@@ -1,4 +1,4 @@
-// The soak: clients of all kinds come and go for a long time, and nothing may grow, get lost or be miscounted.
+// The soak: clients of all kinds come and leave for a long time. Nothing may grow, get lost or be counted wrong.
 import { setTimeout } from 'node:timers/promises'
 import { Process } from '../bench/rpc.js'
 import { number } from '../bench/statistics.js'
@@ -14,21 +14,21 @@ export interface SoakOptions {
   readonly seed: number
 }
 
-/** What is published while they come and go. */
+/** What is published during that time. */
 const PACE = { perSecond: 40, broadcastEvery: 1000, burstEvery: 5000, bulkEvery: 5000 }
-/** Events to each channel when all is calm. */
+/** Events to each channel after the arrivals and departures have stopped. */
 const CALM_EVENTS = 100
-/** How much more memory there may be in the last fifth of the time than in the second one. */
+/** The limits of growth: memory in the last fifth of the time may be 10 % and 5 MB more than in the second fifth. */
 const GROWTH = 1.1
 const GROWTH_BYTES = 5e6
-/** Timers and sockets that may be more: of what is just coming or going. */
+/** How many more timers and sockets there may be: some clients are just coming or leaving. */
 const TIMERS = 2
 const SOCKETS = 20
-/** Of those that read, whom a burst finds behind: all of them share one thread of the load's, which may be late. */
+/** The share of reading clients that a burst may disconnect. All of them are read by one thread, which may be late. */
 const READERS_CUT = 1e-4
-/** Milliseconds, p99. */
+/** The highest p99 of the event loop's delay, in milliseconds. */
 const DELAY = 20
-/** How long dead clients may take to be found, and all traces of others to go, in seconds. */
+/** Seconds in which the server must find dead clients and forget the others. */
 const PATIENCE = 60
 
 interface Moment extends Sample {
@@ -93,7 +93,7 @@ async function moment ({ server, load }: Setup, at: number): Promise<Moment> {
   return { ...sample, at, load: loadSample }
 }
 
-/** A look at everything, every second. */
+/** Takes all figures every second. */
 async function record (setup: Setup, seconds: number, tell: (text: string) => void): Promise<Moment[]> {
   const startedAt = performance.now()
   const moments: Moment[] = []
@@ -108,7 +108,7 @@ async function record (setup: Setup, seconds: number, tell: (text: string) => vo
   return moments
 }
 
-/** Every now and then all clients of one host are dead. */
+/** At intervals, all clients of one host die. */
 async function pullCables ({ load }: Setup, seconds: number, endsAt: number): Promise<void> {
   const every = Math.min(10_000, Math.max(1500, seconds * 200))
   for (;;) {
@@ -121,7 +121,7 @@ async function pullCables ({ load }: Setup, seconds: number, endsAt: number): Pr
   }
 }
 
-/** Resolves once something is so on the server; with `null` where it does not come to be. */
+/** Resolves when a condition holds on the server, or with `null` if that takes too long. */
 async function untilServer (setup: Setup, condition: (sample: Sample, load: LoadSample) => boolean): Promise<Moment | null> {
   for (let tries = 0; tries < PATIENCE * 4; tries++) {
     const now = await moment(setup, 0)
@@ -144,17 +144,17 @@ function checkGrowth (checks: Checks, moments: readonly Moment[]): void {
   for (const [name, of, more] of [['timers', timers, TIMERS], ['listeners', listeners, 0], ['sockets without a client', sockets, SOCKETS]] as const) {
     const from = median(second.map(of))
     const to = median(last.map(of))
-    // On a busy machine more clients are just coming or going.
+    // On a busy machine, more clients are just coming or leaving.
     checks[of === sockets ? 'full' : 'that'](`${name} do not become more`, to <= from + more, `${from}, then ${to}`)
   }
   const delay = moments.at(-1)!.delaySoFar
   checks.full(`the event loop's delay is at most ${DELAY} ms at p99`, delay <= DELAY, `${number(delay)} ms`)
 }
 
-/** All who are there read: what is published now comes to all, and the counters say so. */
+/** All clients read now. What is published must come to all of them, and the counters must agree. */
 async function checkDeliveries (checks: Checks, setup: Setup): Promise<void> {
   const { server, load } = setup
-  // One to each channel, so that everybody has had one of each of theirs.
+  // One event to each channel, so that every client has had one from each of its channels.
   await server.publishToAll(1)
   await load.caughtUp(await server.numbers())
   const before = await untilServer(setup, ({ stats }) => stats.bufferedBytes === 0) ?? await moment(setup, 0)

@@ -1,4 +1,5 @@
-// The reconnect storm: all clients are cut at once, and are back within a second, while other routes go on answering.
+// The reconnect storm: all clients are cut at the same time and come back within a second. Other routes must answer
+// meanwhile.
 import { setTimeout } from 'node:timers/promises'
 import { mostClients } from '../bench/files.js'
 import type { PingerMethods, Pings } from '../bench/processes/pinger.js'
@@ -15,12 +16,13 @@ export interface StormOptions {
 
 const PACE = { perSecond: 16, broadcastEvery: 1000, burstEvery: 0, bulkEvery: 0 }
 const PINGS = 200
-/** How long the other route is asked when nothing happens, in milliseconds. */
+/** How long the other route is measured without a storm, in milliseconds. */
 const QUIET = 1000
 const STORMS = ['the server cuts all', 'the network cuts all'] as const
 /**
- * What the other route may take meanwhile on connections that are open, in milliseconds, p99. Connections that are reset
- * at once are closed by Node in one turn: with 5,000 responses of a bare Fastify, and no hub, it is 130 to 200 ms.
+ * The highest p99 of the other route during the storm, in milliseconds, on connections that are open. If connections are reset
+ * at the same time, Node closes them all in one turn. With 5,000 responses of bare Fastify without a hub, p99 is 130 to
+ * 200 ms.
  */
 const ANSWER: Readonly<Record<typeof STORMS[number], number>> = { 'the server cuts all': 100, 'the network cuts all': 300 }
 
@@ -55,7 +57,7 @@ async function run (setup: Setup, { clients: wanted, seed }: StormOptions, tell:
   await load.begin({ port, seed, unplugs: false })
   await server.publish(PACE)
   await load.open(clients)
-  // Now all have had an event of each channel of theirs, or will have had one in a moment.
+  // Each client has now had an event of each of its channels, or gets one in a moment.
   await pinger.open(port)
   await pinger.start({ port, perSecond: PINGS })
   await setTimeout(QUIET)
@@ -73,7 +75,7 @@ async function run (setup: Setup, { clients: wanted, seed }: StormOptions, tell:
     checks.same(`${cause}: each connects once`, result.connections, clients)
     checks.full(`${cause}: other routes answer within ${ANSWER[cause]} ms at p99`, result.pings.p99 <= ANSWER[cause], `${number(result.pings.p99)} ms`)
   }
-  // Fails where one of its requests did.
+  // It fails if one of its requests failed.
   const { count: rest } = await pinger.stop()
   const requests = [quiet, ...storms.map(({ pings }) => pings)].reduce((sum, { count }) => sum + count, rest)
   await server.stopPublishing()
@@ -91,7 +93,7 @@ async function run (setup: Setup, { clients: wanted, seed }: StormOptions, tell:
   }
 }
 
-/** Cuts all, and waits until they are back and have what they missed. */
+/** Cuts all clients, and waits until they are back and have the events that they missed. */
 async function once ({ server, load, pinger }: Setup, cause: typeof STORMS[number]): Promise<Storm> {
   const { stats: before } = await server.sample()
   const { opened } = await load.sample()

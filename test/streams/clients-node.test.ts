@@ -1,4 +1,4 @@
-// Clients that run beside browsers, each with its own way of coming back.
+// Clients that run outside of browsers. Each has its own way of coming back.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
@@ -12,7 +12,7 @@ import { comesBack, Inbox, NAMES, type Listener } from '../support/comeback.js'
 import { without } from '../support/programs.js'
 import { root } from '../support/root.js'
 
-/** What has the interface of a browser's EventSource. */
+/** A class with the interface of a browser's EventSource. */
 interface EventSourceLike {
   addEventListener (type: string, listener: (event: { readonly data: string }) => void): void
   close (): void
@@ -25,7 +25,7 @@ function listenTo (t: Test, source: EventSourceLike): Inbox {
   return inbox
 }
 
-/** Programs that find a proxy in the environment would ask it for loopback. */
+/** Without this, programs that find a proxy in the environment would ask it for loopback. */
 const env = { ...process.env, no_proxy: '*' }
 
 t.test('the package eventsource comes back by itself', async t => {
@@ -57,7 +57,7 @@ for (const [title, name, options, settings] of [
   ['with a query parameter of another name', 'since', { lastEventIdQuery: 'since' }, { lastEventIdQueryParameterName: 'since' }]
 ] as const) {
   t.test(`the package event-source-polyfill comes back by itself ${title}`, async t => {
-    // It tells of each loss.
+    // It prints each loss of a connection.
     const complaints = t.capture(console, 'error')
     const resumptions = await comesBack(t, {
       options,
@@ -71,7 +71,7 @@ for (const [title, name, options, settings] of [
   })
 }
 
-t.test('curl goes on where it was, if it is given the last id', { skip: without('curl') }, async t => {
+t.test('curl resumes if it is given the last id', { skip: without('curl') }, async t => {
   const resumptions = await comesBack(t, {
     async start (t, origin) {
       const inbox = new Inbox()
@@ -100,7 +100,7 @@ t.test('curl goes on where it was, if it is given the last id', { skip: without(
   t.ok(resumptions.every(({ header }) => header))
 })
 
-t.test('a script in Python goes on where it was', { skip: without('python3') }, async t => {
+t.test('a script in Python resumes', { skip: without('python3') }, async t => {
   const resumptions = await comesBack(t, {
     start (t, origin) {
       const inbox = new Inbox()

@@ -1,4 +1,4 @@
-// Clocks that are set while the hub runs: what it measures, it measures by one that only goes forward.
+// Clocks that are set while the hub runs. The hub measures times with a clock that only goes forward.
 import { once } from 'node:events'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
@@ -13,7 +13,7 @@ import { RedisServer, withoutRedis } from '../support/redis-server.js'
 
 const HOUR = 60 * 60 * 1000
 
-/** Sets the clock of this process: what `Date.now()` tells. */
+/** Sets the clock of this process, which `Date.now()` reads. */
 function settable (t: Test): (offset: number) => void {
   const { now } = Date
   t.teardown(() => { Date.now = now })
@@ -44,7 +44,7 @@ t.test('while the clock is set back and forth nothing is lost, ids keep their or
   t.match(app.sse.stats(), { clients: 2, slowDisconnects: 0, bufferedBytes: 0 })
 })
 
-/** It has an event from before this instance began, which it dates an hour ahead: its clock was set back since. */
+/** It has an old event that is dated an hour ahead, because its clock was set back after that event. */
 class DatingBroker extends AsyncBroker {
   override async start (sink: BrokerSink): Promise<void> {
     await super.start(sink)
@@ -60,19 +60,19 @@ class DatingBroker extends AsyncBroker {
   }
 }
 
-t.test('what a broker dates ahead, since the clock was set back, holds up the going of nothing that is too old', async t => {
+t.test('an event that a broker has dated ahead does not keep older events from expiring', async t => {
   const app = await buildApp(t, { broker: new DatingBroker(), historyMaxAge: 4000, heartbeatInterval: 40 })
   const open = await opener(t, app)
   await app.sse.toChannel('hall', 'live', 1)
   t.equal(app.sse.stats().historyEvents, 1)
   const stream = await open('room', { broadcast: false })
   t.same((await received(stream)).map(({ event }) => event), ['old'])
-  // Its heartbeats are the moments at which old events go.
+  // The hub removes old events when it sends heartbeats.
   while (app.sse.stats().historyEvents > 0) await once(stream.raw.socket, 'data')
   t.pass('all of it is gone')
 })
 
-t.test('where Redis\'s clock was set back, ids keep their order, and nothing is lost', { skip: withoutRedis }, async t => {
+t.test('if Redis\'s clock was set back, ids keep their order, and nothing is lost', { skip: withoutRedis }, async t => {
   const redis = await RedisServer.start(t)
   const client = redis.connect(t)
   const keys = new Keys('sse')
@@ -83,7 +83,7 @@ t.test('where Redis\'s clock was set back, ids keep their order, and nothing is 
   const stream = await open('room')
   const ids: string[] = []
   for (let n = 0; n < 10; n++) {
-    // What a clock that was an hour ahead until now leaves behind.
+    // A clock that was an hour ahead until now has left this value.
     if (n === 5) await client.hincrby(keys.meta, 't', HOUR)
     ids.push((await app.sse.toChannel('room', 'n', n)).id)
   }

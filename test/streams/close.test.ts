@@ -1,3 +1,4 @@
+// What happens to streams, requests and publishes when the app closes.
 import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { connect as connectHttp2 } from 'node:http2'
@@ -14,7 +15,7 @@ import { ended, spawnProgram } from '../support/spawn-program.js'
 interface Streaming {
   readonly app: FastifyInstance
   readonly port: number
-  /** The server's sides of the streams in `stuck`. */
+  /** The server's ends of the streams in `stuck`. */
   readonly stuck: ServerResponse[]
 }
 
@@ -35,15 +36,15 @@ function open (t: Test, port: number, request: RawRequest = {}): RawClient {
   return raw
 }
 
-/** The last thing of a stream that was shut down. */
+/** The last lines of a stream that was shut down. */
 const FAREWELL = /\n\nretry: (\d+)\n\n$/
 
-/** The wait in milliseconds that a stream's last line tells; `NaN` where the last thing is not that. */
+/** The milliseconds in a stream's last `retry` line, or `NaN` if the stream does not end with one. */
 function farewell (text: string): number {
   return Number(FAREWELL.exec(text)?.[1])
 }
 
-t.test('app.close() ends an open stream with a retry of its own, and resolves', async t => {
+t.test('app.close() ends an open stream with its own retry, and resolves', async t => {
   const { app, port } = await streaming(t, { retry: 1000, reconnectSpread: 500 })
   const disconnects = recordDisconnects(app)
   const raw = open(t, port)
@@ -90,7 +91,7 @@ t.test('app.close() with 1,000 open streams, ten of which do not read', async t 
   t.equal(whole.length, STREAMS, 'every stream that reads got everything, and its end')
   const waits = raws.map(raw => farewell(raw.text))
   t.ok(waits.every(wait => wait >= 2000 && wait <= 6000), 'every stream was told how long to wait')
-  // Drawn from 4,001 numbers, 990 are about 870 different ones.
+  // 990 random numbers out of 4,001 have about 870 different values.
   t.ok(new Set(waits).size > 700, `${new Set(waits).size} different waits`)
   t.ok(Math.min(...waits) < 2500 && Math.max(...waits) > 5500, 'they fill the spread')
   t.equal(disconnects.length, STREAMS + deaf.length)
@@ -134,7 +135,7 @@ t.test('the retry at the end starts from the stream\'s own', async t => {
   t.ok(wait >= 50_000 && wait <= 50_100, `told to wait ${wait} ms`)
 })
 
-t.test('a stream without a retry of its own is told one at the end, so that not all come back at once', async t => {
+t.test('a stream without a retry gets one at the end, so that not all clients come back at once', async t => {
   const { app, port } = await streaming(t, { retry: null, reconnectSpread: 100 })
   const raw = open(t, port)
   await raw.untilEvents(1)
@@ -144,7 +145,7 @@ t.test('a stream without a retry of its own is told one at the end, so that not 
   t.ok(farewell(raw.text) >= 0)
 })
 
-t.test('a stream with history on its way gets it before the end', async t => {
+t.test('a stream whose replay is not complete gets the rest of it before the end', async t => {
   const app = await buildApp(t, { historySize: 400 })
   app.get('/events', (_request, reply) => { reply.sse('room') })
   for (let number = 0; number < 300; number++) await app.sse.toChannel('room', 'kept', `${number}`.padEnd(1000))
@@ -160,7 +161,7 @@ t.test('a stream with history on its way gets it before the end', async t => {
 })
 
 t.test('while the hub closes', async t => {
-  /** An app of which one stream holds the close up until it is told to go on. */
+  /** An app with a stream that delays the close until `proceed` is called. */
   async function closing (t: Test, server: object = {}): Promise<Streaming & { proceed: () => Promise<void> }> {
     const built = await streaming(t, { closeTimeout: 60_000, maxBufferedBytes: 64 * 1024 * 1024, historySize: 0 }, server)
     const { app, port, stuck } = built
@@ -197,7 +198,7 @@ t.test('while the hub closes', async t => {
     await proceed()
   })
 
-  t.test('a handler that was busy when it began gets the same', async t => {
+  t.test('a handler that was busy when the close began gets the same error', async t => {
     const app = await buildApp(t)
     let proceed = (): void => {}
     const busy = new Promise<void>(resolve => { proceed = resolve })
@@ -232,17 +233,17 @@ t.test('after the close', async t => {
   const [client] = app.sse.clients()
   await app.close()
 
-  t.test('publishing rejects with SSE_ERR_CLOSED, whatever it is', async t => {
+  t.test('every publish rejects with SSE_ERR_CLOSED', async t => {
     await t.rejects(app.sse.send('late', 1), { code: 'SSE_ERR_CLOSED' })
     await t.rejects(app.sse.toChannel('room', 'late', 1), { code: 'SSE_ERR_CLOSED' })
     await t.rejects(app.sse.toChannels(['room', 'hall'], 'late', 1), { code: 'SSE_ERR_CLOSED' })
     await t.rejects(app.sse.toClient(client!.id, 'late', 1, { transient: true }), { code: 'SSE_ERR_CLOSED' })
-    // Nobody awaits it: an unhandled rejection would fail the test.
+    // It is not awaited: an unhandled rejection would fail the test.
     app.sse.send('late', 2)
     await new Promise(resolve => setImmediate(resolve))
   })
 
-  t.test('a client of then sends nothing', async t => {
+  t.test('a client from before the close sends nothing', async t => {
     t.equal(await client!.send('late', 1), false)
     client!.close()
   })
@@ -255,7 +256,7 @@ t.test('a disconnect listener may publish during the shutdown', async t => {
   const published: Array<Promise<{ recipients: number }>> = []
   app.sse.on('disconnect', client => { published.push(app.sse.toChannel('room', 'left', client.id, { transient: true })) })
   await app.close()
-  // All of them had left before the first one was told, so that closing n streams costs n deliveries at most, not n².
+  // All clients were removed before the first listener heard of it. So closing n streams costs at most n deliveries, not n².
   t.same((await Promise.all(published)).map(({ recipients }) => recipients), [0, 0, 0, 0, 0])
   t.equal(app.sse.stats().published, 5)
   for (const raw of raws) {
@@ -320,7 +321,7 @@ t.test('HTTP/2', async t => {
     readonly deaf: Http2Stream | null
   }
 
-  /** Two streams on one session; and one that does not read, if asked for. */
+  /** Two streams on one session. With `deaf`, there is also one that does not read. */
   async function session (t: Test, server: object, { deaf }: { deaf: boolean }): Promise<Session> {
     const built = await streaming(t, { closeTimeout: 300, maxBufferedBytes: 64 * 1024 * 1024 }, { http2: true, ...server })
     const { app, port } = built
@@ -354,15 +355,15 @@ t.test('HTTP/2', async t => {
     t.equal(app.sse.stats().bufferedBytes, 0)
   }
 
-  // A close that hangs would hold up the rest of the file for longer than these.
+  // A close that hangs would delay the rest of the file, so these tests have short timeouts.
   t.test('streams end complete', { timeout: 5000 }, async t => {
     await checkCloses(t, await session(t, { forceCloseConnections: true }, { deaf: false }))
   })
 
-  t.test('a stream whose window is used up gets the rest and one farewell once it reads', { timeout: 5000 }, async t => {
+  t.test('a stream whose window is used up gets the rest and one last retry when it reads again', { timeout: 5000 }, async t => {
     const { app, streams: [stream, other] } = await session(t, { forceCloseConnections: true }, { deaf: false })
     stream.stream.pause()
-    // In small writes, so that the stream counts as taking all while its window holds some back.
+    // The writes are small, so that the stream seems to take all of them while its window holds some back.
     const [client] = app.sse.clients().filter(({ id }) => stream.text.includes(id))
     const data = 'd'.repeat(10_000)
     for (let number = 0; number < 7; number++) await client!.send('filling', data, { raw: true })
@@ -399,7 +400,7 @@ t.test('an injected stream ends', async t => {
   t.ok(farewell(payload) >= 3000)
 })
 
-t.test('of a child context with a hub of its own, the streams end as well', async t => {
+t.test('the streams of a child context with its own hub end as well', async t => {
   const app = await buildApp(t, { retry: 1000, reconnectSpread: 10 })
   app.get('/outer', (_request, reply) => { reply.sse() })
   await app.register(async child => {
@@ -434,7 +435,7 @@ t.test('an app that never listened, or was never ready, closes', async t => {
   await untouched.close()
 })
 
-t.test('closing twice is closing once', async t => {
+t.test('closing twice does the same as closing once', async t => {
   const { app, port } = await streaming(t)
   const raw = open(t, port)
   await raw.untilEvents(1)
@@ -444,7 +445,7 @@ t.test('closing twice is closing once', async t => {
   t.equal(disconnects.length, 1)
 })
 
-t.test('a client that leaves during the shutdown does not hold it up', async t => {
+t.test('a client that leaves during the shutdown does not delay it', async t => {
   const { app, port, stuck } = await streaming(t, { closeTimeout: 600_000, maxBufferedBytes: 64 * 1024 * 1024, historySize: 0 })
   const raw = open(t, port, { path: '/stuck' })
   await raw.untilEvents(1)
@@ -459,7 +460,7 @@ t.test('a client that leaves during the shutdown does not hold it up', async t =
   t.same(disconnects.map(({ reason }) => reason), ['shutdown'])
 })
 
-t.test('a keep-alive connection whose stream had ended before is closed like any idle one', async t => {
+t.test('a keep-alive connection whose stream has ended is closed like any idle connection', async t => {
   const { app, port } = await streaming(t)
   const raw = open(t, port)
   await raw.untilEvents(1)
@@ -482,7 +483,7 @@ for (const [name, what] of [
   })
 }
 
-t.test('the heartbeat of an open stream is over once the app has closed', async t => {
+t.test('the heartbeats of an open stream stop when the app has closed', async t => {
   const { app, port } = await streaming(t, { heartbeatInterval: 40 })
   const raw = open(t, port)
   await raw.until(() => raw.text.includes('\n:\n'))

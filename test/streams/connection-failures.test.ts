@@ -1,5 +1,5 @@
-// Connections that fail under the hub's hands, or that the system has no room for. What reaches the process uncaught fails
-// the test: tap sees to that, or the process ends.
+// Connections that fail, and more connections than the system has room for. An uncaught error fails the test, because tap reports
+// it or the process ends.
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readlinkSync } from 'node:fs'
 import { Agent, request } from 'node:http'
@@ -18,7 +18,7 @@ import { unixHub } from '../support/unix-hub.js'
 import { unixSocket } from '../support/unix-socket.js'
 
 for (const kind of ['TCP', 'Unix sockets']) {
-  t.test(`clients of ${kind} that go in the middle of a batch: the others get all of it, in order, once`, async t => {
+  t.test(`if clients of ${kind} leave in the middle of a batch, the others get all of it in order and once`, async t => {
     const EVENTS = 200
     const EACH = 15
     const log = new MemoryLog()
@@ -31,13 +31,13 @@ for (const kind of ['TCP', 'Unix sockets']) {
     else await app.listen({ path })
     const address = kind === 'TCP' ? { port: portOf(app) } : { socketPath: path }
     const connection = (): Socket => connect(kind === 'TCP' ? { port: portOf(app), host: '127.0.0.1' } : { path })
-    // A Unix socket has no other way: who writes to it then gets EPIPE, or ECONNRESET where something was unread.
+    // A Unix socket can't be reset. A write to it then fails with EPIPE, or with ECONNRESET if something was not read.
     const cut = (socket: Socket): void => {
       if (kind === 'TCP') socket.resetAndDestroy()
       else socket.destroy()
     }
     const survivors = Array.from({ length: 30 }, () => new StreamClient(address, '/'))
-    // Some go before the batch is written, some when they have a part of it, some when their sockets take no more of it.
+    // Some leave before the batch is written, some when they have a part of it, and some when their sockets take no more of it.
     const [early, reading, full] = ['early', 'reading', 'full'].map(() => Array.from({ length: EACH }, () => new RawClient(connection()))) as [RawClient[], RawClient[], RawClient[]]
     const victims = [...early, ...reading, ...full]
     t.teardown(() => [...survivors, ...victims].forEach(client => client.destroy()))
@@ -49,7 +49,7 @@ for (const kind of ['TCP', 'Unix sockets']) {
     for (const { socket } of reading) socket.once('data', () => cut(socket))
     const text = 'x'.repeat(4000)
     const published: Array<Promise<unknown>> = []
-    // In one turn, in which the server can't hear of the resets: it writes to connections that are gone.
+    // All of this is in one turn. The server can't notice the resets in it, so it writes to closed connections.
     for (let n = 0; n < EVENTS / 2; n++) {
       if (n === 10) for (const { socket } of early) cut(socket)
       published.push(app.sse.toChannel('room', 'n', { n, text }))
@@ -73,7 +73,7 @@ for (const kind of ['TCP', 'Unix sockets']) {
   })
 }
 
-t.test('a connection that is gone, all read, when the next event is written fails with EPIPE: its client goes, and nobody else', async t => {
+t.test('if a client has read everything and closed before the next event is written, the write fails with EPIPE, and only this client is disconnected', async t => {
   const log = new MemoryLog()
   const { app, open } = await unixHub(t, {}, { loggerInstance: log.logger })
   const codes: Array<string | undefined> = []
@@ -81,7 +81,7 @@ t.test('a connection that is gone, all read, when the next event is written fail
   const { reader: survivor } = await open({ channels: ['room'] })
   const { reader: victim, client } = await open({ channels: ['room'] })
   const gone = nextDisconnect(app)
-  // What follows in the turn of a read is written before the next look at the sockets tells that one is closed.
+  // This code runs in the turn of a read. The event is written before the server can see that the socket is closed.
   victim.changes.once('change', () => {
     victim.destroy()
     app.sse.toChannel('room', 'second', 2)
@@ -95,11 +95,11 @@ t.test('a connection that is gone, all read, when the next event is written fail
   t.same(log.complaints, [])
 })
 
-t.test('more connections than the process may have files: it serves those that it has, and new ones once some have left', { skip: without('prlimit') }, async t => {
+t.test('with more connections than the process may have files, the accepted ones are served, and new ones after some have left', { skip: without('prlimit') }, async t => {
   const ROOM = 12
   const server = await startServer(t, 'test/support/processes/drains.ts', {}, JSON.stringify({ hub: {} }))
   const port = Number(new URL(server.address).port)
-  // What asks the server has its one connection from before.
+  // Requests that ask the server for its state use one connection that is open from the beginning.
   const agent = new Agent({ keepAlive: true, maxSockets: 1 })
   t.teardown(() => agent.destroy())
   const ask = async <Answer>(method: string, path: string, body = ''): Promise<Answer> => await new Promise((resolve, reject) => {
@@ -112,7 +112,7 @@ t.test('more connections than the process may have files: it serves those that i
   })
   const clients = async (): Promise<number> => (await ask<SSEStats>('GET', '/stats')).clients
   let published = 0
-  /** That an event reaches all of these, behind what is kept, and that there is nobody else. */
+  /** Checks that these clients get an event after the kept ones, and that there are no other clients. */
   const check = async (served: readonly RawClient[]): Promise<void> => {
     const { recipients } = await ask<{ recipients: number }>('POST', '/', String(++published))
     t.equal(recipients, served.length)
@@ -132,7 +132,7 @@ t.test('more connections than the process may have files: it serves those that i
 
   t.equal(await clients(), 0)
   const pid = String(server.child.pid)
-  // Its compiler still writes what it keeps for the next time.
+  // The compiler of the program still writes its cache.
   while (openFiles(pid).some(path => path.startsWith(tmpdir()))) await clients()
   const files = new Set(readdirSync(`/proc/${pid}/fd`).map(Number))
   let limit = 0
@@ -140,7 +140,7 @@ t.test('more connections than the process may have files: it serves those that i
   execFileSync('prlimit', ['--pid', pid, `--nofile=${limit}`])
 
   const crowd = Array.from({ length: 3 * ROOM }, open)
-  // Those that are turned away are closed, or wait for room.
+  // The other connections are closed, or wait for room.
   while (await clients() < ROOM) await Promise.race(crowd.map(answered))
   const served = crowd.slice(0, ROOM)
   await Promise.all(served.map(answered))
@@ -166,7 +166,7 @@ function openFiles (pid: string): string[] {
     try {
       return readlinkSync(`/proc/${pid}/fd/${file}`)
     } catch {
-      return '' // It was closed in between.
+      return '' // The file was closed meanwhile.
     }
   })
 }

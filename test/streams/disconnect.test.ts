@@ -1,3 +1,4 @@
+// How streams end: the client leaves, the server closes the stream, or the connection vanishes.
 import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { connect as connectHttp2, type ClientHttp2Session } from 'node:http2'
@@ -16,7 +17,7 @@ interface Streaming {
   readonly app: FastifyInstance
   readonly port: number
   readonly disconnects: Disconnect[]
-  /** The server's sides of the streams, newest last. */
+  /** The server's ends of the streams, newest last. */
   readonly responses: ServerResponse[]
 }
 
@@ -38,7 +39,7 @@ function open (t: Test, port: number, request: RawRequest = {}): RawClient {
   return raw
 }
 
-/** A request of its own, which the server serves after what came before it. */
+/** Sends another request. The server answers it after everything that came before. */
 async function checkServes (t: Test, port: number): Promise<void> {
   const raw = open(t, port, { path: '/plain' })
   await raw.until(() => parseResponses(raw.received).length === 1)
@@ -54,7 +55,7 @@ function checkNobody (t: Test, app: FastifyInstance): void {
   t.match(app.sse.stats(), { clients: 0, channels: 0, bufferedBytes: 0 })
 }
 
-/** Publishes until the server's side of a client that does not read holds bytes back. */
+/** Publishes until the server holds bytes back for a client that does not read. */
 async function fill (app: FastifyInstance, refuses: () => boolean): Promise<number> {
   let published = 0
   while (!refuses()) {
@@ -64,14 +65,14 @@ async function fill (app: FastifyInstance, refuses: () => boolean): Promise<numb
   return published
 }
 
-/** Ways to leave, and the errors with which Node itself tells of a reset, on any server. */
+/** Ways to leave, and the errors that Node reports for them on any server. */
 const LEAVING: Array<[how: string, leave: (raw: RawClient) => void, resets: string[]]> = [
   ['closes its socket', raw => raw.destroy(), ['ECONNRESET', 'EPIPE']],
   ['resets its connection', raw => raw.socket.resetAndDestroy(), ['ECONNRESET', 'EPIPE']],
   ['half-closes its connection', raw => raw.socket.end(), []]
 ]
 
-/** The codes of the server's client errors. */
+/** A list of the codes of the server's client errors. */
 function recordClientErrors (app: FastifyInstance): string[] {
   const codes: string[] = []
   app.server.on('clientError', (error: NodeJS.ErrnoException) => codes.push(error.code ?? error.message))
@@ -79,7 +80,7 @@ function recordClientErrors (app: FastifyInstance): string[] {
 }
 
 for (const [how, leave, resets] of LEAVING) {
-  t.test(`a client that ${how} is gone, told once`, async t => {
+  t.test(`a client that ${how} is removed, and listeners hear of it once`, async t => {
     const { app, port, disconnects } = await streaming(t)
     const clientErrors = recordClientErrors(app)
     const raw = open(t, port)
@@ -105,7 +106,7 @@ for (const [how, leave, resets] of LEAVING) {
     t.same(clientErrors.filter(code => !resets.includes(code)), [])
   })
 
-  t.test(`what is published while a client ${how} raises no error of the server's making`, async t => {
+  t.test(`an event that is published while a client ${how} causes no error of the server`, async t => {
     const { app, port, disconnects } = await streaming(t)
     const clientErrors = recordClientErrors(app)
     const raw = open(t, port)
@@ -114,7 +115,7 @@ for (const [how, leave, resets] of LEAVING) {
     await raw.untilEvents(2)
     const gone = nextDisconnect(app)
     leave(raw)
-    // In turns of the event loop, until the server has noticed: one falls between the FIN and its event.
+    // It publishes in every turn of the event loop until the server has noticed. One publish comes between the FIN and its event.
     while (app.sse.clientCount() > 0) {
       app.sse.toChannel('room', 'meanwhile', 2)
       await new Promise(resolve => setImmediate(resolve))
@@ -127,7 +128,7 @@ for (const [how, leave, resets] of LEAVING) {
     checkNobody(t, app)
   })
 
-  t.test(`send() and stream() that wait settle with false when a client that does not read ${how}`, async t => {
+  t.test(`pending calls of send() and stream() resolve to false when a client that does not read ${how}`, async t => {
     const { app, port, responses, disconnects } = await streaming(t, { maxBufferedBytes: 64 * 1024 * 1024, historySize: 0 })
     const raw = open(t, port)
     await raw.untilEvents(1)
@@ -148,7 +149,7 @@ for (const [how, leave, resets] of LEAVING) {
     await checkServes(t, port)
     t.equal(settled, 0)
     leave(raw)
-    // Where there is a FIN at all, it comes behind what is not read.
+    // If there is a FIN, it comes after the bytes that are not read.
     t.same(await Promise.all(pending), [false, false, false, false])
     await checkServes(t, port)
     t.equal(stopped, true)
@@ -177,7 +178,7 @@ t.test('a client whose FIN came with its request, or while its handler was busy,
     const [socket] = await sockets as [Socket]
     await once(app.server, 'request')
     leave(raw)
-    // A FIN ends the server's reading side; the rest closes the socket.
+    // After a FIN, the server's socket emits 'end'. After the other ways to leave, it emits 'close'.
     await new Promise(resolve => socket.once('end', resolve).once('close', resolve))
     proceed()
     busy = new Promise<void>(resolve => { proceed = resolve })
@@ -195,10 +196,10 @@ t.test('a client whose FIN came with its request, or while its handler was busy,
   checkNobody(t, app)
 })
 
-t.test('a write between a FIN and the client\'s going raises no client error', async t => {
+t.test('a write after a FIN and before the disconnect causes no client error', async t => {
   const { app, port, disconnects } = await streaming(t)
   const clientErrors = recordClientErrors(app)
-  // An application's own listener, which comes before the plugin's: so much is written at once, not at a visit.
+  // This listener of the application runs before the plugin's. The events are so large that they are written at once.
   app.server.on('connection', (socket: Socket) => socket.on('end', () => {
     for (let number = 0; number < 4; number++) app.sse.toChannel('room', 'burst', 'b'.repeat(60_000), { transient: true })
   }))
@@ -214,7 +215,7 @@ t.test('a write between a FIN and the client\'s going raises no client error', a
   checkNobody(t, app)
 })
 
-t.test('a FIN counts when it comes, not when all is read or at the next sweep', async t => {
+t.test('a FIN disconnects the client when it comes, not when everything is read or at the next sweep', async t => {
   const { app, port, responses } = await streaming(t, { maxBufferedBytes: 64 * 1024 * 1024, historySize: 0 })
   for (const reads of [true, false]) {
     const raw = open(t, port)
@@ -227,13 +228,13 @@ t.test('a FIN counts when it comes, not when all is read or at the next sweep', 
     const ended = once(socket!, 'end')
     raw.socket.end()
     await ended
-    // Turns of the event loop: what a destroyed socket takes until it says that it is closed.
+    // A destroyed socket needs some turns of the event loop until it emits 'close'.
     for (let turn = 0; turn < 3; turn++) await new Promise(resolve => setImmediate(resolve))
     t.equal(app.sse.clientCount(), 0)
   }
 })
 
-t.test('every one of many clients that leave at once is told, once', async t => {
+t.test('if many clients leave at once, listeners hear of each once', async t => {
   const { app, port, disconnects } = await streaming(t)
   const raws = Array.from({ length: 60 }, () => open(t, port))
   for (const raw of raws) await raw.untilEvents(1)
@@ -247,7 +248,7 @@ t.test('every one of many clients that leave at once is told, once', async t => 
   checkNobody(t, app)
 })
 
-t.test('a client that leaves raises onRequestAbort, one that the server ends onResponse', async t => {
+t.test('onRequestAbort runs if the client leaves, and onResponse if the server ends the stream', async t => {
   const app = await buildApp(t)
   const hooks: string[] = []
   app.addHook('onRequestAbort', async request => { hooks.push(`abort ${request.url}`) })
@@ -268,7 +269,7 @@ t.test('a client that leaves raises onRequestAbort, one that the server ends onR
   t.same(hooks.filter(hook => !hook.endsWith('/last')).sort(), ['abort /leaves', 'response /ended'])
 })
 
-t.test('a client that goes while an async onSend hook is pending leaves nothing behind', async t => {
+t.test('nothing is left of a client that leaves while an async onSend hook is pending', async t => {
   const app = await buildApp(t)
   let proceed = (): void => {}
   const pending = new Promise<void>(resolve => { proceed = resolve })
@@ -303,7 +304,7 @@ t.test('a client that goes while an async onSend hook is pending leaves nothing 
 })
 
 t.test('close()', async t => {
-  t.test('sends what waits and ends the stream complete', async t => {
+  t.test('sends the waiting events and ends the stream completely', async t => {
     const { app, port, disconnects } = await streaming(t)
     const raw = open(t, port)
     await raw.untilEvents(1)
@@ -326,7 +327,7 @@ t.test('close()', async t => {
     checkNobody(t, app)
   })
 
-  t.test('sends the kept history that is on its way', async t => {
+  t.test('sends the rest of the replay', async t => {
     const app = await buildApp(t, { historySize: 400 })
     app.get('/events', (_request, reply) => { reply.sse('room').close() })
     const ids: string[] = []
@@ -339,7 +340,7 @@ t.test('close()', async t => {
     t.same(disconnects.map(({ reason }) => reason), ['server'])
   })
 
-  t.test('of a stream that does not read takes effect once it reads', async t => {
+  t.test('ends a stream that does not read when it reads again', async t => {
     const { app, port, responses, disconnects } = await streaming(t, { maxBufferedBytes: 64 * 1024 * 1024, historySize: 0 })
     const raw = open(t, port)
     await raw.untilEvents(1)
@@ -363,7 +364,7 @@ t.test('close()', async t => {
     checkNobody(t, app)
   })
 
-  t.test('then a client that leaves before it has read all is not told again, and send() settles with false', async t => {
+  t.test('reports the client only once if it leaves before it has read everything, and send() resolves to false', async t => {
     const { app, port, responses, disconnects } = await streaming(t, { maxBufferedBytes: 64 * 1024 * 1024, historySize: 0 })
     const raw = open(t, port)
     await raw.untilEvents(1)
@@ -379,7 +380,7 @@ t.test('close()', async t => {
     checkNobody(t, app)
   })
 
-  t.test('from within a connect listener sends the greeting and ends', async t => {
+  t.test('in a connect listener sends the greeting and ends the stream', async t => {
     const { app, port, disconnects } = await streaming(t)
     app.sse.on('connect', client => client.close())
     const raw = open(t, port)
@@ -390,14 +391,14 @@ t.test('close()', async t => {
   })
 })
 
-/** As `checkNobody`, while the last bytes are still on their way. */
+/** Like `checkNobody`, but the last bytes may not have been sent. */
 function checkNobodyListed (t: Test, app: FastifyInstance): void {
   t.equal(app.sse.clients().length, 0)
   t.same(app.sse.channels(), [])
 }
 
 t.test('cleanupDisconnected()', async t => {
-  /** Makes a connection vanish without a word to anyone. */
+  /** Closes a connection so that no listener hears of it. */
   function vanish (response: ServerResponse): void {
     const { socket } = response
     response.removeAllListeners()
@@ -423,7 +424,7 @@ t.test('cleanupDisconnected()', async t => {
     t.same((await Promise.all(sent)).sort(), [false, false, true])
   })
 
-  t.test('removes one that vanished while its last bytes were on their way', async t => {
+  t.test('removes a client that vanished while its last bytes were being sent', async t => {
     const { app, port, responses, disconnects } = await streaming(t, { maxBufferedBytes: 64 * 1024 * 1024, historySize: 0 })
     const raw = open(t, port)
     await raw.untilEvents(1)
@@ -439,7 +440,7 @@ t.test('cleanupDisconnected()', async t => {
     checkNobody(t, app)
   })
 
-  t.test('is what the hub does by itself', async t => {
+  t.test('is called by the hub at intervals', async t => {
     const { app, port, responses } = await streaming(t, { heartbeatInterval: 40 })
     const raw = open(t, port)
     await raw.untilEvents(1)
@@ -458,7 +459,7 @@ t.test('HTTP/2', async t => {
     return session
   }
 
-  t.test('a client that resets its stream is gone, and the others of its session stay', async t => {
+  t.test('a client that resets its stream is removed, and the other streams of its session stay', async t => {
     const { app, port, disconnects } = await streaming(t, {}, { http2: true })
     const connection = await session(t, port)
     const leaves = new Http2Stream(connection, '/events')
@@ -489,7 +490,7 @@ t.test('HTTP/2', async t => {
     checkNobody(t, app)
   })
 
-  t.test('send() and stream() that wait settle with false when the stream is reset', async t => {
+  t.test('pending calls of send() and stream() resolve to false when the stream is reset', async t => {
     const { app, port, disconnects } = await streaming(t, { maxBufferedBytes: 64 * 1024 * 1024, historySize: 0 }, { http2: true })
     const stuck = new Http2Stream(await session(t, port), '/events')
     await stuck.untilEvents(1)
@@ -533,7 +534,7 @@ t.test('HTTP/2', async t => {
     checkNobody(t, app)
   })
 
-  t.test('a client that resets its stream while an async onSend hook is pending leaves nothing behind', async t => {
+  t.test('nothing is left of a client that resets its stream while an async onSend hook is pending', async t => {
     const app = await buildApp(t, {}, { http2: true } as object)
     let proceed = (): void => {}
     const pending = new Promise<void>(resolve => { proceed = resolve })
@@ -558,7 +559,7 @@ t.test('HTTP/2', async t => {
     checkNobody(t, app)
   })
 
-  t.test('cleanupDisconnected() removes a client whose stream is gone without an event', async t => {
+  t.test('cleanupDisconnected() removes a client whose stream was closed without an event', async t => {
     const { app, port, responses, disconnects } = await streaming(t, {}, { http2: true })
     const connection = await session(t, port)
     const streams = [new Http2Stream(connection, '/events'), new Http2Stream(connection, '/events')]
@@ -572,7 +573,7 @@ t.test('HTTP/2', async t => {
   })
 })
 
-t.test('a keep-alive connection lives on when a stream on it was closed, and its leaving then tells nothing', async t => {
+t.test('a keep-alive connection stays open after its stream was closed, and its end does not report that stream again', async t => {
   const { app, port, disconnects } = await streaming(t)
   const raw = open(t, port)
   await raw.untilEvents(1)
@@ -589,7 +590,7 @@ t.test('a keep-alive connection lives on when a stream on it was closed, and its
   checkNobody(t, app)
 })
 
-t.test('a client whose response can\'t be written to is cut with reason error, logged, and nobody else is harmed', async t => {
+t.test('a client whose response can\'t be written to is cut with reason error and logged, and other clients are not affected', async t => {
   const log = new MemoryLog()
   const app = await buildApp(t, {}, { loggerInstance: log.logger })
   app.get('/broken', (_request, reply) => {

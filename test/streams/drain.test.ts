@@ -1,4 +1,4 @@
-// A deploy: SIGTERM to a server under load, and what became of what it had accepted.
+// A deploy: a server under load gets SIGTERM. The tests check what has become of the events that it accepted.
 import { once } from 'node:events'
 import { Agent, request } from 'node:http'
 import t, { type Test } from 'tap'
@@ -15,18 +15,18 @@ import { StreamClient } from '../support/stream-client.js'
 const PROGRAM = 'test/support/processes/drains.ts'
 const POSTERS = 4
 
-/** How a publish ended, and how many it was for. */
+/** How a publish ended, and its number of recipients. */
 type Outcome = Ending & { readonly recipients?: number }
 
 class Server {
   readonly port: number
   readonly agent: Agent
   readonly process: ServerProcess
-  /** What the last posts were answered with. */
+  /** The last answers to posts. */
   answers: Promise<Array<number | Error>> = Promise.resolve([])
-  /** Of what it published itself. */
+  /** The publishes of the server itself. */
   readonly inside: Outcome[] = []
-  /** Of what was posted. */
+  /** The publishes that were posted. */
   readonly posted: Outcome[] = []
 
   static async start (t: Test, options: object, ended: (outcome: Outcome) => void = () => {}): Promise<Server> {
@@ -67,7 +67,7 @@ class Server {
     })
   }
 
-  /** Posts one event after the other until the answer is another than 200, and gives that one. */
+  /** Posts one event after the other until the status is not 200, and resolves with that status. */
   async #postAll (p: string): Promise<number | Error> {
     for (let k = 1; ; k++) {
       const event = { p, k, o: k, c: [] }
@@ -79,7 +79,7 @@ class Server {
     }
   }
 
-  /** Resolves with the exit code, when all that it printed is read. */
+  /** Resolves with the exit code when all output of the process is read. */
   async stop (): Promise<number | null> {
     const closed = once(this.process.child, 'close')
     const code = await stopServer(this.process)
@@ -87,7 +87,7 @@ class Server {
     return code
   }
 
-  /** Publishes from inside and outside, and resolves when some of it is accepted. */
+  /** Publishes from inside and outside. Resolves when this number is accepted. */
   async publish (count: number): Promise<void> {
     await this.post('/begin')
     const all = Array.from({ length: POSTERS }, async (_, i) => await this.#postAll(`poster ${i}`).catch((error: Error) => error))
@@ -97,7 +97,7 @@ class Server {
   }
 }
 
-/** A client that does not read, and for which more waits than its socket takes: it holds the end up for `closeTimeout`. */
+/** A client that does not read and whose socket is full. It delays the end until `closeTimeout`. */
 async function deafClient (t: Test, server: Server): Promise<StreamClient> {
   const deaf = new StreamClient(server, '/?channels=deaf')
   t.teardown(() => deaf.destroy())
@@ -122,7 +122,7 @@ t.test('SIGTERM under load, with the broker in memory', async t => {
 
   const exited = server.stop()
   await Promise.all(readers.map(async reader => await reader.untilClosed()))
-  // The one that does not read holds the close up.
+  // The client that does not read delays the close.
   keptAlive.socket.write(requestText({ path: '/?channels=room' }))
   const fresh = new RawClient(port, { path: '/?channels=room' })
   t.teardown(() => fresh.destroy())
@@ -136,7 +136,7 @@ t.test('SIGTERM under load, with the broker in memory', async t => {
   t.same(await server.answers, Array(POSTERS).fill(503), 'posts get 503 as well')
   t.equal(await exited, 0, 'the process ends by itself')
 
-  // Whatever is accepted says for how many it was: from the moment at which the streams end that is nobody.
+  // Every accepted event has its number of recipients. That is 0 from the moment when the streams end.
   const accepted = [...server.inside, ...server.posted].filter(({ id }) => id !== undefined)
   const delivered = accepted.filter(({ recipients }) => recipients !== 0)
   t.ok(delivered.length >= 500, `${delivered.length} of ${accepted.length} events were for clients`)
@@ -178,7 +178,7 @@ t.test('SIGTERM under load, with the broker over Redis', { skip: withoutRedis },
   t.strictSame(ledger.faults(), none)
 })
 
-t.test('the times that clients are told at the end are spread evenly', async t => {
+t.test('the last retry times of the clients are spread evenly', async t => {
   const CLIENTS = 400
   const RETRY = 2000
   const SPREAD = 10_000
@@ -192,8 +192,8 @@ t.test('the times that clients are told at the end are spread evenly', async t =
   for (const client of clients) await client.untilClosed()
   const waits = clients.map(({ text }) => Number(/\n\nretry: (\d+)\n\n$/.exec(text)?.[1])).sort((one, other) => one - other)
   t.ok(waits.every(wait => wait >= RETRY && wait <= RETRY + SPREAD), `from ${waits[0]} to ${waits.at(-1)}`)
-  // Kolmogorov and Smirnov: how far the share of those below a time is from what it would be. By the inequality of
-  // Dvoretzky, Kiefer, Wolfowitz and Massart it exceeds d with a probability of at most 2·exp(-2·n·d²).
+  // The test of Kolmogorov and Smirnov: the distance between the share of values below a time and the expected share. By the
+  // inequality of Dvoretzky, Kiefer, Wolfowitz and Massart, it exceeds d with a probability of at most 2·exp(-2·n·d²).
   const distance = Math.max(...waits.map((wait, i) => {
     const share = (wait - RETRY) / SPREAD
     return Math.max(share - i / CLIENTS, (i + 1) / CLIENTS - share)

@@ -1,3 +1,4 @@
+// Heartbeats: when they are sent, and the ids that they carry.
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import t from 'tap'
@@ -5,12 +6,12 @@ import { buildApp, listen } from '../support/app.js'
 import { opener } from '../support/open.js'
 import { requestText } from '../support/raw-client.js'
 
-/** How often a text occurs in another. */
+/** How many times a text is in another one. */
 function occurrences (text: string, part: string): number {
   return text.split(part).length - 1
 }
 
-t.test('a client to which nothing is written for heartbeatInterval gets a comment line, again and again', async t => {
+t.test('a client gets a comment line whenever nothing was written to it for heartbeatInterval', async t => {
   const app = await buildApp(t, { heartbeatInterval: 40, greeting: false, retry: null })
   const open = await opener(t, app)
   const { raw } = await open()
@@ -24,7 +25,7 @@ t.test('a client to which events are written more often gets no heartbeat', asyn
   const open = await opener(t, app)
   const idle = await open('idle')
   const busy = await open('busy')
-  // The idle one's heartbeats are the clock.
+  // The heartbeats of the idle client are the clock.
   while (occurrences(idle.raw.text, ':\n') - occurrences(idle.raw.text, 'id:\n') < 5) {
     await app.sse.toChannel('busy', 'message', null)
     await new Promise(resolve => setTimeout(resolve, 5))
@@ -33,7 +34,7 @@ t.test('a client to which events are written more often gets no heartbeat', asyn
   t.notMatch(busy.raw.text, /^:\n/m)
 })
 
-t.test('with heartbeatEvent the heartbeat is an event of that name', async t => {
+t.test('with heartbeatEvent, the heartbeat is an event with that name', async t => {
   const app = await buildApp(t, { heartbeatInterval: 40, heartbeatEvent: 'still-here' })
   const open = await opener(t, app)
   const { raw } = await open()
@@ -42,11 +43,11 @@ t.test('with heartbeatEvent the heartbeat is an event of that name', async t => 
   t.notMatch(raw.text, /^:/m)
 })
 
-t.test('with heartbeatInterval 0 there is none', async t => {
+t.test('with heartbeatInterval 0 there are no heartbeats', async t => {
   const app = await buildApp(t, { heartbeatInterval: 0, stallTimeout: 40 })
   const open = await opener(t, app)
   const { raw } = await open()
-  // Another app, that looks as often, shows that it would have had the time.
+  // The heartbeats of another app show that there was enough time.
   const other = await buildApp(t, { heartbeatInterval: 40 })
   const { raw: clock } = await (await opener(t, other))()
   await clock.until(() => occurrences(clock.text, '\n:\n') >= 5)
@@ -55,7 +56,7 @@ t.test('with heartbeatInterval 0 there is none', async t => {
   t.notMatch(raw.text, /^:/m)
 })
 
-t.test('a heartbeat tells a client the newest id where it was told an older one, and only then', async t => {
+t.test('a heartbeat has the newest id if the client has an older one, and otherwise no id', async t => {
   const app = await buildApp(t, { heartbeatInterval: 40 })
   const open = await opener(t, app)
   const { raw } = await open('mine')
@@ -68,14 +69,14 @@ t.test('a heartbeat tells a client the newest id where it was told an older one,
   await raw.until(() => plain() >= before + 3)
   t.equal(occurrences(raw.text, 'id: '), 2, 'it is told once')
   t.equal(raw.events.length, 1, 'it dispatches nothing')
-  // It resumes from there, though no event ever reached it.
+  // The client resumes from that id, although it never got an event.
   const { id: missed } = await app.sse.toChannel('mine', 'message', 2)
   const again = await open('mine', {}, { 'last-event-id': id })
   await again.raw.untilEvents(2)
   t.match(again.raw.events, [{ event: 'sse:open', data: /"recovered":true/ }, { event: 'message', id: missed, data: '2' }])
 })
 
-t.test('a heartbeat event tells the newest id as well', async t => {
+t.test('a heartbeat event has the newest id as well', async t => {
   const app = await buildApp(t, { heartbeatInterval: 40, heartbeatEvent: 'beat' })
   const open = await opener(t, app)
   const { raw } = await open('mine')
@@ -102,13 +103,13 @@ t.test('a heartbeat never overtakes an event: its id is not newer than what the 
   t.match(raw.events.at(-1), { id })
 })
 
-t.test('a stream that the server ends tells no id of what is published from then on', async t => {
+t.test('a stream that the server ends has no id of later events', async t => {
   const app = await buildApp(t, { heartbeatInterval: 10 })
   const open = await opener(t, app)
   const { raw, client } = await open('mine')
   await app.sse.toChannel('mine', 'message', 1)
   await raw.untilEvents(2)
-  // In the turn in which a heartbeat falls due, and before it is written: the hub's timer is older than this one.
+  // The close is in the turn in which a heartbeat is due, before it is written, because the hub's timer is older than this one.
   const missed = await new Promise<{ id: string | null }>((resolve, reject) => {
     setTimeout(() => {
       client.close()

@@ -1,3 +1,4 @@
+// The order of events: it is the same for all clients, however events are published.
 import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
 import { recordDisconnects } from '../support/disconnects.js'
@@ -7,13 +8,13 @@ import { unixHub, type Opened } from '../support/unix-hub.js'
 
 const CHANNELS = ['a', 'b', 'c', 'd']
 
-/** One published event: its number in the order of the calls, and where it went; `null` for everybody. */
+/** One published event: its number in the order of the calls, and its channels, or `null` for a broadcast. */
 interface Published {
   readonly n: number
   readonly channels: readonly string[] | null
 }
 
-/** Publishes numbered events and remembers them. */
+/** Publishes numbered events, and remembers them. */
 class Publisher {
   readonly published: Published[] = []
   readonly #app: FastifyInstance
@@ -32,7 +33,7 @@ class Publisher {
     return sse.toChannels(channels, 'message', data, { transient })
   }
 
-  /** The numbers of the events that are for a client in these channels. */
+  /** The numbers of the events for a client in these channels. */
   for (own: readonly string[]): number[] {
     return this.published
       .filter(({ channels }) => channels === null || channels.some(channel => own.includes(channel)))
@@ -44,7 +45,7 @@ function numbers (reader: StreamClient): number[] {
   return reader.events.filter(({ event }) => event === 'message').map(({ data }) => JSON.parse(data).n)
 }
 
-/** Ends what was published, and checks that each client has exactly its events, in the order of the calls. */
+/** Checks that each client has exactly its own events, in the order of the calls. */
 async function check (t: Test, app: FastifyInstance, publisher: Publisher, clients: Array<{ own: readonly string[], opened: Opened }>): Promise<void> {
   await app.sse.send('end', null)
   await Promise.all(clients.map(({ opened }) => opened.reader.untilEvent('end')))
@@ -53,7 +54,7 @@ async function check (t: Test, app: FastifyInstance, publisher: Publisher, clien
   }
 }
 
-t.test('however events are published, each client gets those of its channels, once, and all in one order', async t => {
+t.test('however events are published, each client gets those of its channels once, in the same order as all others', async t => {
   const random = new Random()
   t.comment(`seed ${random.seed}`)
   const { app, open } = await unixHub(t, { maxBufferedBytes: 64_000_000 })
@@ -78,7 +79,7 @@ t.test('however events are published, each client gets those of its channels, on
       if (way === 'turns') await new Promise(resolve => setImmediate(resolve))
     }
     if (way === 'all awaited') await Promise.all(burst)
-    // Now and then one stops reading for a while: it catches up through lists of its own.
+    // Sometimes a client stops reading. Later it catches up through its own lists.
     const { reader } = random.pick(clients).opened
     if (random.chance(0.3)) reader.pause()
     else for (const { opened } of clients) opened.reader.resume()
@@ -88,7 +89,7 @@ t.test('however events are published, each client gets those of its channels, on
   t.same(app.sse.stats().dropped, 0)
 })
 
-t.test('what is published in a listener comes behind what it arose in, for all clients alike', async t => {
+t.test('an event that a listener publishes comes after the event that caused it, for all clients', async t => {
   const { app, open } = await unixHub(t, { maxBufferedBytes: 200_000 })
   const publisher = new Publisher(app)
   const disconnects = recordDisconnects(app)
@@ -96,7 +97,7 @@ t.test('what is published in a listener comes behind what it arose in, for all c
   const openMore = async (own: readonly string[]): Promise<void> => {
     clients.push({ own, opened: await open({ channels: own, replay: 'none' }) })
   }
-  // Slow ones are in the middle: what arises from their going must not get ahead for those who come behind them.
+  // The slow clients are in the middle. Events that their disconnects cause must not come too early for the clients after them.
   await openMore(['a'])
   await openMore(['a', 'b'])
   const slow = [await open({ channels: ['a', 'b'], paused: true }), await open({ channels: ['b', 'a'], paused: true })]
@@ -113,7 +114,7 @@ t.test('what is published in a listener comes behind what it arose in, for all c
   await check(t, app, publisher, clients)
 })
 
-t.test('what is published in a listener of "connect" reaches the clients before and the new one', async t => {
+t.test('an event that a "connect" listener publishes reaches the earlier clients and the new one', async t => {
   const { app, open } = await unixHub(t)
   const publisher = new Publisher(app)
   app.sse.on('connect', client => { publisher.publish([...client.channels]) })
@@ -128,7 +129,7 @@ t.test('what is published in a listener of "connect" reaches the clients before 
   t.same(numbers(third.reader), [2, 3])
 })
 
-t.test('a publish in the toJSON of another\'s data comes at the same place for all clients', async t => {
+t.test('an event that is published in toJSON() of other data has the same place for all clients', async t => {
   const { app, open } = await unixHub(t)
   const clients = [await open(), await open({ channels: ['a'] }), await open()]
   const data = {
@@ -145,7 +146,7 @@ t.test('a publish in the toJSON of another\'s data comes at the same place for a
   }
 })
 
-t.test('a client that joins and leaves gets what is published in between', async t => {
+t.test('a client that joins and leaves gets the events that are published in between', async t => {
   const { app, open } = await unixHub(t)
   const publisher = new Publisher(app)
   const { reader, client } = await open()

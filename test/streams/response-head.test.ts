@@ -1,3 +1,4 @@
+// The head of a stream's response: its headers, `Accept`, HEAD, and the limit of clients.
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { buildApp, listen } from '../support/app.js'
@@ -11,13 +12,13 @@ async function serve (app: FastifyInstance): Promise<number> {
   return await listen(app)
 }
 
-/** The headers that a response's head consists of, in lower case, in the order of their names. */
+/** The headers of a response's head, in lower case and sorted by name. */
 function headers (head: string): Record<string, string> {
   const [, ...lines] = head.split('\r\n')
   return Object.fromEntries(lines.map(line => /^(.+?): (.*)$/.exec(line)!).map(([, name, value]) => [name!.toLowerCase(), value!]))
 }
 
-t.test('the head is 200 with the headers of an event stream, and nothing that is not needed', async t => {
+t.test('the head is 200 with the headers of an event stream, and no others', async t => {
   const app = await buildApp(t)
   const client = await openStream(t, await serve(app))
   t.match(client.head, /^HTTP\/1\.1 200 OK\r\n/)
@@ -33,7 +34,7 @@ t.test('the head is 200 with the headers of an event stream, and nothing that is
   })
 })
 
-t.test('the head comes at once, also where nothing is sent behind it', async t => {
+t.test('the head is sent at once, even if no event follows', async t => {
   const app = await buildApp(t, { greeting: false, retry: null })
   const client = await request(t, await serve(app), { path: '/events' })
   t.equal(client.status, 200)
@@ -42,7 +43,7 @@ t.test('the head comes at once, also where nothing is sent behind it', async t =
   await checkReceives(t, app.sse, client)
 })
 
-t.test('headers set in the handler before reply.sse() stay, and the stream\'s own win over them', async t => {
+t.test('headers that the handler sets before reply.sse() stay, except those that the stream sets itself', async t => {
   const app = await buildApp(t)
   app.get('/headers', (_request, reply) => {
     reply.header('x-before', 'yes').header('set-cookie', ['a=1', 'b=2']).type('text/html')
@@ -110,7 +111,7 @@ for (const accept of excluding) {
   })
 }
 
-t.test('without an error handler of the app\'s, 406 says what it is about', async t => {
+t.test('without an error handler of the app, the body of 406 gives the reason', async t => {
   const app = await buildApp(t)
   const client = await request(t, await serve(app), { path: '/events', headers: { accept: 'application/json' } })
   const [response] = await responsesAfter(client, '/plain')
@@ -144,7 +145,7 @@ const headRoutes: Record<string, { options: { exposeHeadRoutes: boolean }, add: 
 }
 
 for (const [name, { options, add }] of Object.entries(headRoutes)) {
-  t.test(`${name} answers with the head alone and registers no client`, async t => {
+  t.test(`${name} answers with only the head and registers no client`, async t => {
     const app = await buildApp(t, { maxClients: 1 }, options)
     await app.sse.send('message', 'kept')
     const told: string[] = []
@@ -161,7 +162,7 @@ for (const [name, { options, add }] of Object.entries(headRoutes)) {
     t.equal(client.header('content-type'), 'text/event-stream')
     t.equal(client.header('cache-control'), 'no-cache, no-transform')
     t.equal(client.header('x-accel-buffering'), 'no')
-    // What follows the head is the next response.
+    // The next response follows the head directly.
     t.match(client.received.subarray(begin).toString(), /^HTTP\/1\.1 200 OK\r\n/)
     t.equal(app.sse.clientCount(), 0)
     t.equal(app.sse.stats().connections, 0)
@@ -170,14 +171,14 @@ for (const [name, { options, add }] of Object.entries(headRoutes)) {
   })
 }
 
-t.test('HEAD is refused where GET would be', async t => {
+t.test('HEAD is refused in the same cases as GET', async t => {
   const app = await buildApp(t, { maxClients: 0 })
   const port = await serve(app)
   t.equal((await request(t, port, { path: '/events', method: 'HEAD' })).status, 503)
   t.equal((await request(t, port, { path: '/events', method: 'HEAD', headers: { accept: 'image/png' } })).status, 406)
 })
 
-t.test('above maxClients the app\'s error handler answers 503 with Retry-After, and there is a place again after one left', async t => {
+t.test('above maxClients the app\'s error handler answers 503 with Retry-After, and a client that leaves makes room', async t => {
   const app = await buildApp(t, { maxClients: 2, retry: 2001 })
   app.setErrorHandler((error: Error & { code: string, statusCode: number }, _request, reply) => {
     reply.code(error.statusCode).send({ handled: error.code })
@@ -207,7 +208,7 @@ t.test('above maxClients the app\'s error handler answers 503 with Retry-After, 
   t.equal(app.sse.clientCount(), 2)
 })
 
-t.test('a stream that could not be opened takes no place', async t => {
+t.test('a stream that could not be opened does not count', async t => {
   const app = await buildApp(t, { maxClients: 1, maxChannelsPerClient: 1 })
   let fails = true
   app.addHook('onSend', async (_request, reply) => {
@@ -222,7 +223,7 @@ t.test('a stream that could not be opened takes no place', async t => {
   await openStream(t, port)
 })
 
-t.test('Retry-After tells what a browser would wait where no retry is told, and whole seconds', async t => {
+t.test('Retry-After has whole seconds, and a browser\'s own delay if there is no retry', async t => {
   for (const [retry, told] of [[null, '3'], [3000, '3'], [1, '1'], [0, '0']] as const) {
     const app = await buildApp(t, { maxClients: 0, retry })
     const client = await request(t, await serve(app), { path: '/events' })
@@ -231,7 +232,7 @@ t.test('Retry-After tells what a browser would wait where no retry is told, and 
   }
 })
 
-t.test('a closing hub answers 503 with Retry-After to requests that are still served', async t => {
+t.test('a closing hub answers 503 with Retry-After to requests that still arrive', async t => {
   const app = await buildApp(t)
   const codes: unknown[] = []
   app.setErrorHandler((error: Error & { code: string, statusCode: number }, _request, reply) => {
@@ -247,7 +248,7 @@ t.test('a closing hub answers 503 with Retry-After to requests that are still se
     await closing
     return reply.sse()
   })
-  // Runs after the hub's own.
+  // This hook runs after the hub's own.
   app.addHook('preClose', async () => proceed())
   const client = new RawClient(await serve(app), { path: '/slow' })
   t.teardown(() => client.destroy())

@@ -1,10 +1,10 @@
-// A folder with the files of an application, beside the examples: there the package's name resolves.
+// A folder with an application's files. It is next to the examples, where the package's name resolves.
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Test } from 'tap'
 import { root } from './root.js'
 
-/** Writes files, by their paths in the folder, which goes when the test ends. */
+/** Writes files by their paths in the folder. The folder is removed when the test ends. */
 export async function appFolder (t: Test, files: Record<string, string>): Promise<string> {
   const folder = await mkdtemp(`${root}examples/.app-`)
   t.teardown(() => rm(folder, { recursive: true }))

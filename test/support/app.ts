@@ -1,13 +1,13 @@
-// What most tests need: an app with the plugin that listens and is closed at the end, and clients of both kinds.
+// What most tests need: an app with the plugin that listens, and clients. The app is closed when the test ends.
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import type { Test } from 'tap'
 import sse, { type SSEPluginOptions } from '../../lib/index.js'
 
-/** An app with the plugin, closed when the test ends. */
+/** An app with the plugin. It is closed when the test ends. */
 export async function buildApp (t: Test, options: SSEPluginOptions = {}, server: FastifyServerOptions = {}): Promise<FastifyInstance> {
-  // Fastify 5.0 writes its own into the options, which several apps may share.
+  // Fastify 5.0 writes into the options, and several apps may share them.
   const app = Fastify({ ...server }) as unknown as FastifyInstance
   t.teardown(() => app.close())
   await app.register(sse, options)

@@ -1,4 +1,4 @@
-// A broker as an application might bring its own: in this process, but it delivers in a later turn of the event loop.
+// A broker such as an application may have. It is in this process, but delivers in a later turn of the event loop.
 import type { Broker, BrokerEvent, BrokerReceipt, BrokerSink } from '../../lib/index.js'
 
 const EPOCH = 'async:'
@@ -34,7 +34,7 @@ export class AsyncBroker implements Broker {
     return EPOCH + this.#position
   }
 
-  /** Goes on behind a position up to which nothing came here. */
+  /** Sets the position as if events up to it had been published elsewhere. */
   skip (position: number): void {
     this.#position = position
   }

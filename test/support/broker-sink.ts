@@ -1,7 +1,7 @@
-// A hub's side of a broker, for tests of the broker alone.
+// The hub's side of a broker, for tests of the broker alone.
 import type { BrokerEvent, BrokerSink } from '../../lib/index.js'
 
-/** Only what a test is about is given; the rest takes everything and says nothing. */
+/** A test gives only the fields that it is about. The others accept everything and do nothing. */
 export function brokerSink (given: Partial<BrokerSink> = {}): BrokerSink {
   return {
     deliver: () => 0,

@@ -1,4 +1,4 @@
-// A self-signed certificate for localhost, made when it is needed: a committed one would run out.
+// Makes a self-signed certificate for localhost. A certificate in the repository would expire.
 import { execFileSync } from 'node:child_process'
 
 export interface Certificate {

@@ -1,13 +1,13 @@
-// What the tests of more than one instance begin with: a Redis, instances on it, and readers spread over them.
+// The beginning of tests with several instances: a Redis, its instances, and readers on all of them.
 import type { Test } from 'tap'
 import { Instance, type InstanceOptions } from './instances.js'
 import { Ledger } from './ledger.js'
 import { Reader, type ReaderOptions } from './reader.js'
 
-/** Channels of the tests that need some. */
+/** Channels for tests that need some. */
 const CHANNELS = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j']
 
-/** Where events go in turn: a channel each, now and then two at once or everybody. */
+/** The targets of events, in turn: one channel, sometimes two channels, and sometimes all clients. */
 export const TARGETS: ReadonlyArray<readonly string[]> = [...CHANNELS.map(channel => [channel]), ['a', 'b'], ...CHANNELS.map(channel => [channel]), ['c', 'i'], []]
 
 export class Cluster {
@@ -30,19 +30,19 @@ export class Cluster {
     return cluster
   }
 
-  /** One more instance. */
+  /** Adds an instance. */
   async add (options: Partial<InstanceOptions> = {}): Promise<Instance> {
     const instance = await Instance.start(this.#t, this.ledger, { ...this.#options, ...options })
     this.instances.push(instance)
     return instance
   }
 
-  /** An instance that readers do not come back to any more. */
+  /** Readers do not come back to this instance any more. */
   remove (instance: Instance): void {
     this.instances.splice(this.instances.indexOf(instance), 1)
   }
 
-  /** Readers of two channels each, spread over the instances; where one's connection goes, it comes back to another. */
+  /** Opens readers of two channels each on all instances. When a connection is closed, its reader comes back to another one. */
   async connect (count: number): Promise<void> {
     const channels = (i: number): string[] => [CHANNELS[i % 10]!, CHANNELS[(i * 3 + 1) % 10]!].filter((channel, at, all) => all.indexOf(channel) === at)
     await Promise.all(Array.from({ length: count }, (_, i) => this.reader({ name: `reader ${this.readers.length + i}`, channels: channels(i) })))
@@ -54,12 +54,12 @@ export class Cluster {
     return reader
   }
 
-  /** Each instance in its turn. */
+  /** Gives the instances in turn. */
   next (): Instance {
     return this.instances[this.#turn++ % this.instances.length]!
   }
 
-  /** Resolves when every reader has been given all that was published until now. */
+  /** Resolves when every reader has everything that was published until now. */
   async settled (instance: Instance = this.instances[0]!): Promise<void> {
     const name = `mark ${++this.#marks}`
     instance.publish({ name, count: 1, targets: [[]], keyed: true })

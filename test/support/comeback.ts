@@ -1,5 +1,5 @@
-// One story for all clients: one connects, gets events, loses its connection in each of the ways there are, comes back
-// in its own way, and has missed nothing.
+// One test for all kinds of clients. A client connects, gets events, loses its connection in every possible way, comes back
+// in its own way, and must have missed nothing.
 import { EventEmitter, once } from 'node:events'
 import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
@@ -13,25 +13,25 @@ export interface Received {
   readonly data: string
 }
 
-/** What a client has got. */
+/** What a client has received. */
 export interface Got {
   /** The application's events, in the order in which they came. */
   readonly events: readonly Received[]
-  /** What its greetings said, one for each time that it connected. */
+  /** `recovered` of its greetings, one for each connection. */
   readonly recovered: readonly boolean[]
 }
 
-/** A client of some kind, that listens. */
+/** A client of some kind that listens. */
 export interface Listener {
-  /** Resolves with all that it has got, once an event with this data is among it. */
+  /** Resolves with everything that the client has received, when an event with this data is among it. */
   until: (data: string) => Promise<Got>
-  /** Connects it again, where it does not do so by itself. */
+  /** Connects again, for a client that does not do so by itself. */
   comeBack?: () => Promise<void>
-  /** How it may go before it goes in the usual ways. */
+  /** Further ways in which its connection is lost, before the usual ones. */
   readonly losses?: readonly Loss[]
 }
 
-/** What the server has of a stream. */
+/** The server's side of a stream. */
 interface Stream {
   readonly app: FastifyInstance
   readonly socket: Socket
@@ -40,34 +40,34 @@ interface Stream {
 
 interface Loss {
   readonly title: string
-  /** What the hub takes it for. */
+  /** The reason that the hub tells. */
   readonly reason: SSEDisconnectReason
   readonly lose: (stream: Stream, publish: (event: string, text: string) => Promise<unknown>) => unknown
 }
 
-/** How a request says where it goes on. */
+/** Where a request has its last event id. */
 export interface Resumption {
   readonly header: string | undefined
   readonly query: string
 }
 
 export interface Kind {
-  /** Resolves once the client has begun to connect; it closes with the test. */
+  /** Resolves when the client has begun to connect. It is closed when the test ends. */
   readonly start: (t: Test, origin: string) => Listener | Promise<Listener>
   readonly options?: SSEPluginOptions
-  /** Adds what it is loaded from. */
+  /** Adds the routes of the page that loads the client. */
   readonly routes?: (app: FastifyInstance) => void
-  /** What is published so that it shows a text. */
+  /** Makes the data from which the client shows a text. */
   readonly dress?: (event: string, text: string) => string
-  /** What it makes of a text. */
+  /** What the client makes of a text. */
   readonly reads?: (text: string) => string
 }
 
-/** The names of all events of the story. */
+/** The names of all events of the test. */
 export const NAMES = ['sse:open', 'message', 'größer: 漢']
 const [, DEFAULT, NAMED] = NAMES as [string, string, string]
 
-/** How long clients are told to wait before they come back, and how long nothing is written to them, in milliseconds. */
+/** Milliseconds: how long clients should wait before they come back, and the interval of heartbeats. */
 const RETRY = 50
 const HEARTBEAT = 20
 
@@ -83,13 +83,13 @@ const TEXTS = [
   '\nbetween empty lines\n'
 ]
 
-/** More than the hub writes at once. */
+/** It is longer than what the hub writes at once. */
 const LONG = 'äöü'.repeat(12_000)
 
 const LOSSES: readonly Loss[] = [
   { title: 'its connection is destroyed', reason: 'client', lose: ({ socket }) => socket.destroy() },
   {
-    title: 'its connection is destroyed behind a heartbeat that told a later place than any event',
+    title: 'its connection is destroyed after a heartbeat with a newer id than any event',
     reason: 'client',
     async lose ({ app, socket }) {
       await app.sse.toChannel('elsewhere', DEFAULT, 'not for it')
@@ -109,7 +109,7 @@ const LOSSES: readonly Loss[] = [
   { title: 'the server ends its stream', reason: 'server', lose: ({ client }) => client.close() }
 ]
 
-/** Lets no more out than up to the end of a text: a network knows nothing of events. */
+/** Cuts the connection after a text has been written. A network knows nothing of events, so it may cut in the middle. */
 function endBehind (socket: Socket, text: string): void {
   const write = socket.write.bind(socket)
   socket.write = (bytes: Uint8Array | string): boolean => {
@@ -121,15 +121,15 @@ function endBehind (socket: Socket, text: string): void {
   }
 }
 
-/** Resolves once something more is written. */
+/** Resolves when something more is written. */
 async function nextWrite (socket: Socket): Promise<void> {
   const { bytesWritten } = socket
   while (socket.bytesWritten === bytesWritten) await new Promise(resolve => setTimeout(resolve, HEARTBEAT))
 }
 
-/** Tells the story, and gives what the client said each time that it came back. */
+/** Runs the test. Resolves with what the client sent each time it came back. */
 export async function comesBack (t: Test, { start, options = {}, routes, dress = (_event, text) => text, reads = text => text }: Kind): Promise<Resumption[]> {
-  // Clients that read with `fetch` keep connections open that say nothing.
+  // Clients that read with `fetch` keep idle connections open.
   const app = await buildApp(t, { retry: RETRY, heartbeatInterval: HEARTBEAT, historySize: 200, ...options }, { forceCloseConnections: true })
   const resumptions: Resumption[] = []
   let stream!: Stream
@@ -185,7 +185,7 @@ export async function comesBack (t: Test, { start, options = {}, routes, dress =
   return resumptions.slice(1)
 }
 
-/** What is got by a client that runs in this process, or tells this process at once. */
+/** What a client has received that runs in this process, or that reports to it at once. */
 export class Inbox implements Listener {
   readonly #events: Received[] = []
   readonly #recovered: boolean[] = []

@@ -1,4 +1,4 @@
-// What tests use of a package that brings no types.
+// The types that tests use of a package without types.
 declare module 'event-source-polyfill' {
   interface Options {
     readonly lastEventIdQueryParameterName?: string

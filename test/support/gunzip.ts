@@ -1,12 +1,12 @@
-// Unpacks gzip strictly, as far as it has come or to its end.
+// Decompresses gzip strictly, either the part that has come or the whole.
 import { constants, gunzipSync } from 'node:zlib'
 
-/** What a stream says so far; its end may be still to come. */
+/** Decompresses a stream whose end may not have come. */
 export function gunzipSoFar (bytes: Buffer): Buffer {
   return gunzipSync(bytes, { finishFlush: constants.Z_SYNC_FLUSH })
 }
 
-/** What a stream says that must have ended; throws where its trailer is missing or wrong, or something is behind it. */
+/** Decompresses a stream that has ended. Throws if its trailer is missing or wrong, or if bytes follow. */
 export function gunzipWhole (bytes: Buffer): Buffer {
   return gunzipSync(bytes)
 }

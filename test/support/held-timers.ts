@@ -1,10 +1,10 @@
-// The timers of a client that runs in the test's own process: they are held until the test lets them go, so that no test
-// waits and no test is late. Its delays are no whole numbers, and all others' are: so they are told apart.
+// Timers of a client in the test's own process. They are held until the test runs them, so no test waits or is late. The
+// client's delays are not whole numbers and all other delays are, so the two can be told apart.
 import { EventEmitter, once } from 'node:events'
 import type { Test } from 'tap'
 
 export class HeldTimers {
-  /** What was asked for, in milliseconds, in order. */
+  /** The delays of all timers that were set, in milliseconds and in order. */
   readonly delays: number[] = []
   readonly #held = new Map<unknown, () => void>()
   readonly #changes = new EventEmitter()
@@ -23,21 +23,21 @@ export class HeldTimers {
     const release = (handle: never): void => {
       if (!this.#held.delete(handle)) clearTimeout(handle)
     }
-    // Node's own has more than a function, which nothing here asks for.
+    // Node's `setTimeout` has more properties than a function has. No code here needs them.
     Object.assign(globalThis, { setTimeout: Object.assign(hold, setTimeout), clearTimeout: release })
   }
 
-  /** Resolves once so many were asked for. */
+  /** Resolves when this number of timers has been set. */
   async asked (times: number): Promise<void> {
     while (this.delays.length < times) await once(this.#changes, 'change')
   }
 
-  /** How many are set now. */
+  /** How many timers are set now. */
   get count (): number {
     return this.#held.size
   }
 
-  /** Lets the only one go. */
+  /** Runs the only timer. */
   run (): void {
     const [entry, ...others] = this.#held
     if (entry === undefined || others.length > 0) throw new Error(`${this.count} timers are set, not one`)

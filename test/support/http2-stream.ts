@@ -1,4 +1,4 @@
-// A stream on an HTTP/2 session, as a client sees it.
+// A stream on an HTTP/2 session, on the client's side.
 import { once } from 'node:events'
 import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2'
 import type { EventSourceMessage } from 'eventsource-parser'
@@ -10,7 +10,7 @@ export class Http2Stream {
   headers: IncomingHttpHeaders = {}
   /** All parts of the body so far. */
   readonly parts: Buffer[] = []
-  /** Whether the server has ended the stream, as opposed to cutting it. */
+  /** Whether the server has ended the stream, and not cut it. */
   ended = false
   closed = false
 
@@ -27,7 +27,7 @@ export class Http2Stream {
     return Buffer.concat(this.parts)
   }
 
-  /** What the body says so far, unpacked where it is compressed. */
+  /** The text of the body so far. It is decompressed if needed. */
   get text (): string {
     return (this.headers['content-encoding'] === 'gzip' ? gunzipSoFar(this.body) : this.body).toString('utf8')
   }
@@ -36,7 +36,7 @@ export class Http2Stream {
     return parseEvents(this.text)
   }
 
-  /** Resolves once a condition holds; looks whenever something has come. Rejects if the stream closes before. */
+  /** Resolves when a condition holds. It looks after each part that comes, and rejects if the stream closes before. */
   async until (condition: () => boolean): Promise<void> {
     while (!condition()) {
       if (this.closed) throw new Error(`the stream closed; received: ${this.text.slice(0, 2000)}`)

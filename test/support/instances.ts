@@ -1,4 +1,4 @@
-// Instances of an application, each in a process of its own, on the built package.
+// Instances of an application. Each is a process of its own and uses the built package.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { EventEmitter, once } from 'node:events'
 import { existsSync } from 'node:fs'
@@ -10,30 +10,30 @@ import { root } from './root.js'
 
 export interface InstanceOptions {
   readonly broker: Omit<RedisBrokerOptions, 'client'>
-  /** Options of a client that the application passes in. */
+  /** Options of an `ioredis` client that the application gives to the broker. */
   readonly client?: object
-  /** The same of a cluster. */
+  /** Options of an `ioredis` cluster that the application gives to the broker. */
   readonly cluster?: { readonly nodes: readonly object[], readonly options?: object }
   readonly hub?: SSEPluginOptions
 }
 
-/** What a publisher does; see `processes/instance.js`. */
+/** What a publisher does. See `processes/instance.js`. */
 export interface Publisher {
-  /** One name, one publisher, in the whole test. */
+  /** It must be unique in the test. */
   readonly name: string
-  /** Events to publish; without it until `finish`. */
+  /** How many events it publishes. Without it, it publishes until `finish`. */
   readonly count?: number
-  /** Events that may be unanswered. */
+  /** How many events may be unanswered. */
   readonly window?: number
-  /** So many at a time … */
+  /** How many events it publishes at a time, every `every` milliseconds. */
   readonly burst?: number
-  /** … so often, in milliseconds; without it as fast as they are answered. */
+  /** Milliseconds between two bursts. Without `burst`, it publishes as fast as events are answered. */
   readonly every?: number
-  /** The channels of each event, in turn; none for a broadcast. */
+  /** The channels of the events, in turn. An empty list is a broadcast. */
   readonly targets: ReadonlyArray<readonly string[]>
-  /** Whether each event has an idempotency key: then it may be tried again where it is in doubt. */
+  /** Whether each event has an idempotency key. Then an event in doubt may be published again. */
   readonly keyed?: boolean
-  /** Whether what was rejected is tried again. */
+  /** Whether a rejected event is published again. */
   readonly retries?: boolean
 }
 
@@ -49,7 +49,7 @@ export class Instance {
     this.#ledger = ledger
   }
 
-  /** Starts one; it is killed when the test ends. */
+  /** Starts an instance. It is killed when the test ends. */
   static async start (t: Test, ledger: Ledger, options: InstanceOptions): Promise<Instance> {
     if (!existsSync(`${root}dist/lib/index.js`)) throw new Error('the package is not built: run "npm run build"')
     const { NODE_OPTIONS: _, ...env } = process.env
@@ -73,14 +73,14 @@ export class Instance {
     this.child.send({ publish: publisher })
   }
 
-  /** Waits until a publisher has published its last event and knows how each of them ended. */
+  /** Resolves when a publisher has published its last event and all its events are answered. */
   async done (name: string): Promise<void> {
     while (!this.#done.has(name)) await this.#until('done')
   }
 
   readonly #done = new Set<string>()
 
-  /** Has a publisher begin no more events, and waits for the end of the others. */
+  /** Stops a publisher. Resolves when all its events are answered. */
   async finish (name: string): Promise<void> {
     this.child.send({ finish: name })
     await this.done(name)
@@ -91,7 +91,7 @@ export class Instance {
     return await this.#until('stats') as SSEStats
   }
 
-  /** Holds its event loop for so many milliseconds. */
+  /** Blocks the instance's event loop. */
   hold (milliseconds: number): void {
     this.child.send({ hold: milliseconds })
   }
@@ -100,7 +100,7 @@ export class Instance {
     this.child.kill(signal)
   }
 
-  /** Closes the application and waits for the process to end by itself. */
+  /** Closes the application, and resolves when the process has ended by itself. */
   async close (): Promise<void> {
     this.child.send({ close: true })
     await this.#ended()

@@ -1,4 +1,4 @@
-// An event of history: only what a test is about is given.
+// An event of the history. A test gives only the fields that it is about.
 import type { KeptEvent } from '../../lib/history/history.js'
 
 export function keptEvent (position: number, text: string, given: Partial<KeptEvent> = {}): KeptEvent {

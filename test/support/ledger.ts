@@ -1,23 +1,23 @@
-// What publishers were told and what readers saw, and what of it must not be.
+// What publishers were told and what readers saw. It finds the faults between them.
 
-/** How a publish ended, as an instance tells it. */
+/** How a publish ended, as an instance reports it. */
 export interface Ending {
-  /** Its publisher. */
+  /** The name of its publisher. */
   readonly p: string
-  /** Which of the publisher's events it is. */
+  /** The number of the publisher's event. */
   readonly k: number
-  /** Which of the publisher's attempts: they grow, whatever event they are for. */
+  /** The number of the publisher's attempt. It grows with every attempt, for all its events. */
   readonly o: number
-  /** Its channels; none for a broadcast. */
+  /** Its channels. An empty list is a broadcast. */
   readonly c: readonly string[]
-  /** Where it was acknowledged. */
+  /** The event's id, if it was acknowledged. */
   readonly id?: string
-  /** Where it was rejected. */
+  /** The error's code, if it was rejected. */
   readonly code?: string
   readonly inDoubt?: boolean
 }
 
-/** An event as readers see it: one object for all of them. */
+/** An event as readers see it. All readers share one object. */
 export interface Seen {
   readonly id: string
   readonly epoch: string
@@ -41,7 +41,7 @@ export interface Trace {
 
 export type Faults = Record<'missing' | 'invented' | 'twice' | 'disordered' | 'misnamed', string[]>
 
-/** What a test wants: nothing of it at all. */
+/** What a test expects: no faults. */
 export const none: Faults = { missing: [], invented: [], twice: [], disordered: [], misnamed: [] }
 
 export class Ledger {
@@ -65,17 +65,17 @@ export class Ledger {
     return this.acknowledged.size > 0 || this.#seen.size > 0
   }
 
-  /** Resolves once so many events are acknowledged. */
+  /** Resolves when this number of events is acknowledged. */
   async untilAcknowledged (count: number): Promise<void> {
     while (this.acknowledged.size < count) await new Promise<void>(resolve => { this.#waiting.push(resolve) })
   }
 
-  /** Resolves once so many publishes were rejected. */
+  /** Resolves when this number of publishes was rejected. */
   async untilRejected (count: number): Promise<void> {
     while (this.rejections.length < count) await new Promise<void>(resolve => { this.#waiting.push(resolve) })
   }
 
-  /** Those that readers saw events of. */
+  /** The epochs of all events that readers saw. */
   get epochs (): Set<string> {
     return new Set([...this.#seen.values()].map(({ epoch }) => epoch))
   }
@@ -92,7 +92,7 @@ export class Ledger {
     return seen
   }
 
-  /** What readers were told beside events, their first greetings aside: a test that expects no loss expects none. */
+  /** All losses that readers were told of. First greetings do not count. A test in which nothing is lost expects none. */
   get losses (): string[] {
     return this.traces.flatMap(({ name, items }) => items.filter(item => item === 'gap' || item === 'lost').map(mark => `${name}: ${mark as Mark}`))
   }
@@ -111,7 +111,7 @@ export class Ledger {
     return faults
   }
 
-  /** Where events are in the order: epochs follow each other in time. */
+  /** Gives the place of an id in the order of all events. A later epoch is after an earlier one. */
   #places (): (id: string) => number {
     const begins = new Map<string, number>()
     const ids = [...this.#seen.keys(), ...[...this.acknowledged.values()].map(({ id }) => id)]
@@ -129,7 +129,7 @@ export class Ledger {
     let attempts = new Map<string, number>()
     const places = new Set<number>()
     let last = -1
-    /** Between which places losses were told. */
+    /** Pairs of places. Between the two, a reader was told that events are lost. */
     const losses: Array<[after: number, before: number]> = []
     let told = false
     let after = -1
@@ -139,7 +139,7 @@ export class Ledger {
         if (!told) after = last
         told = true
         if (item === 'gap') continue
-        // It begins anew, and may be given again what it had.
+        // After this it may get events again that it has had.
         events = new Set()
         attempts = new Map()
         last = -1

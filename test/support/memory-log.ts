@@ -1,4 +1,4 @@
-// A real pino whose lines stay in memory, for tests of what is logged.
+// A real pino logger that keeps its lines in memory, for tests of the log.
 import { EventEmitter, once } from 'node:events'
 import { pino, type Logger } from 'pino'
 
@@ -21,7 +21,7 @@ export const ERROR = 50
 export class MemoryLog {
   /** For Fastify's `loggerInstance`. */
   readonly logger: Logger
-  /** All that was logged, as it would be in a file. */
+  /** All lines, as they would be in a file. */
   text = ''
   readonly #written = new EventEmitter()
 
@@ -38,12 +38,12 @@ export class MemoryLog {
     return this.text.split('\n').filter(line => line !== '').map(line => JSON.parse(line) as LogLine)
   }
 
-  /** What a user would look into. */
+  /** The lines that a user should look into. */
   get complaints (): LogLine[] {
     return this.lines.filter(({ level }) => level >= WARN)
   }
 
-  /** Resolves with the first line for which a condition holds. */
+  /** Resolves with the first line that holds a condition. */
   async line (condition: (line: LogLine) => boolean): Promise<LogLine> {
     for (;;) {
       const line = this.lines.find(condition)

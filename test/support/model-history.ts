@@ -1,12 +1,12 @@
-// What lib/history.ts must do, in the simplest way: everything is remembered, and looked for from the beginning. Events without
-// a key, states and removals are three kinds, of which a target has `size` each.
+// The rules of lib/history/history.ts in the simplest form: it remembers everything, and each search looks at all of it. A
+// target has `size` events of each kind: events without a key, states, and removals.
 import type { KeptEvent } from '../../lib/history/history.js'
 
 interface Remembered {
   readonly event: KeptEvent
-  /** The targets that still hold it. */
+  /** The targets that still have it. */
   readonly holders: Set<string>
-  /** When it went from a target: the number of the change. */
+  /** When each other target lost it: the number of the change. */
   readonly went: Map<string, number>
 }
 
@@ -20,14 +20,14 @@ export class ModelHistory {
     this.#size = size
   }
 
-  /** Those aside that only remove a state. */
+  /** How many events are kept, without those that only remove a state. */
   get count (): number {
     return this.#all.filter(({ event, holders }) => holders.size > 0 && !event.remove).length
   }
 
   add (event: KeptEvent, targets: readonly string[]): void {
     this.changes++
-    // What a newer one has taken the place of is gone, and no loss.
+    // If a newer event replaced it, it is gone, but not lost.
     for (const old of this.#all) {
       if (event.key === '' || old.event.key !== event.key || old.event.name !== event.name) continue
       for (const target of targets) old.holders.delete(target)
@@ -40,7 +40,7 @@ export class ModelHistory {
     }
   }
 
-  /** Lets go of the oldest until so many are kept. */
+  /** Removes the oldest events until only `count` are kept. */
   evict (count: number): void {
     while (this.count > count) {
       const oldest = this.#all.find(({ holders }) => holders.size > 0)!
@@ -48,7 +48,7 @@ export class ModelHistory {
     }
   }
 
-  /** @param fresh without those that only remove a state */
+  /** @param fresh leaves out events that only remove a state */
   range (targets: readonly string[], after: number, to: number, fresh: boolean): KeptEvent[] {
     return this.#all
       .filter(({ event, holders }) => event.position > after && event.position <= to && targets.some(target => holders.has(target)))
@@ -56,12 +56,15 @@ export class ModelHistory {
       .filter(({ remove }) => !fresh || !remove)
   }
 
-  /** The states of a target's events of a name. */
+  /** The states of a target with an event name. */
   states (target: string, name: string): KeptEvent[] {
     return this.range([target], 0, Infinity, true).filter(event => event.key !== '' && event.name === name)
   }
 
-  /** Whether something after a position went from one of these targets (from any, where none is given) in a later change. */
+  /**
+   * Whether one of these targets lost an event after a position, in a change after `change`. With `null` it looks at all
+   * targets.
+   */
   lost (targets: readonly string[] | null, after: number, change: number): boolean {
     return this.#all.some(({ event, went }) => event.position > after &&
       [...went].some(([target, at]) => at > change && (targets === null || targets.includes(target))))

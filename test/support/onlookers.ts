@@ -1,5 +1,5 @@
-// Clients beside a failure: each of them must get everything that is published for them, in order, once, and the hub must
-// know of nobody else when the failure is over.
+// Clients that are connected while something else fails. Each of them must get all events for it, in order and once. After
+// the failure, the hub must know no other client.
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import { received, type Open, type OpenStream, type ReceivedEvent } from './open.js'
@@ -28,7 +28,7 @@ export class Onlookers {
     this.#published.push({ id, event: 'seen', data: String(data) })
   }
 
-  /** Publishes once more, and looks at all of it. */
+  /** Publishes once more and checks everything. */
   async check (t: Test): Promise<void> {
     await this.publish(t)
     for (const stream of this.streams) t.strictSame(await received(stream), this.#published)

@@ -12,10 +12,10 @@ export interface OpenStream {
   readonly client: SSEClient
 }
 
-/** Resolves when the head has come: by then the client is in its channels. */
+/** Resolves when the head has come. The client is in its channels by then. */
 export type Open = (channels?: string | readonly string[], options?: SSEConnectOptions, headers?: Record<string, string>) => Promise<OpenStream>
 
-/** Adds a route for this to an app that does not listen yet, and makes it listen. */
+/** Adds the route of these streams to an app, and makes the app listen. */
 export async function opener (t: Test, app: FastifyInstance): Promise<Open> {
   const calls: Array<{ channels: string | readonly string[], options: SSEConnectOptions, client?: SSEClient }> = []
   app.get<{ Params: { call: number } }>('/opened/:call', (request, reply) => {
@@ -41,8 +41,8 @@ export interface ReceivedEvent {
 let marks = 0
 
 /**
- * All that has been put in line for a client until now, without the hub's own events: what a client was not sent can
- * only be seen by what comes after it, which is an event of its own here.
+ * The events that were queued for a client until now, without the hub's own. A test can see that something was not sent only
+ * by a later event that came. So this sends an event of its own and waits for it.
  */
 export async function received ({ raw, client }: OpenStream): Promise<ReceivedEvent[]> {
   const mark = `mark-${++marks}`
@@ -52,7 +52,7 @@ export async function received ({ raw, client }: OpenStream): Promise<ReceivedEv
     .map(({ id, event, data }) => ({ id, event, data }))
 }
 
-/** The names alone. */
+/** Only the names of these events. */
 export async function receivedNames (stream: OpenStream): Promise<Array<string | undefined>> {
   return (await received(stream)).map(({ event }) => event)
 }

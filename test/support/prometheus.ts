@@ -1,4 +1,4 @@
-// A real Prometheus with the configuration that users are shown, but for where it finds the app and how often it looks.
+// A real Prometheus with the configuration of the example, except for the address of the app and the interval.
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -11,7 +11,7 @@ import { root } from './root.js'
 /** For a test's options. */
 export const withoutPrometheus = without('prometheus')
 
-/** A sample as its HTTP API has it: labels, and when it was what. */
+/** A sample of Prometheus's HTTP API: its labels, its time and its value. */
 export interface PrometheusSample {
   readonly metric: Readonly<Record<string, string>>
   readonly value: readonly [time: number, value: string]
@@ -24,7 +24,10 @@ export class Prometheus {
     this.#url = `http://127.0.0.1:${port}/api/v1`
   }
 
-  /** Starts one that scrapes an app of the example five times a second. It is killed, and its folder removed, when the test ends. */
+  /**
+   * Starts a Prometheus that scrapes the app five times a second. When the test ends, the process is killed and its folder is
+   * removed.
+   */
   static async start (t: Test, appPort: number): Promise<Prometheus> {
     const folder = mkdtempSync(join(tmpdir(), 'sse-prometheus-'))
     const file = join(folder, 'prometheus.yml')
@@ -54,12 +57,12 @@ export class Prometheus {
     return (await this.#ask<{ result: PrometheusSample[] }>('query', { query })).result
   }
 
-  /** The values of a label, among the series of a selector. */
+  /** All values of a label in the series of a selector. */
   async labelValues (label: string, selector: string): Promise<string[]> {
     return await this.#ask(`label/${label}/values`, { 'match[]': selector })
   }
 
-  /** Asks until a condition holds, which another scrape may bring about. */
+  /** Repeats a query until a condition holds. That may take another scrape. */
   async until (query: string, holds: (samples: PrometheusSample[]) => boolean): Promise<PrometheusSample[]> {
     for (;;) {
       const samples = await this.query(query)
@@ -76,7 +79,7 @@ export class Prometheus {
   }
 }
 
-/** What Prometheus's own tool says against a text of metrics; empty where all is well. */
+/** What `promtool` complains of in a text of metrics. It is empty if all is well. */
 export function lint (metrics: string): string {
   const { status, stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], { input: metrics, encoding: 'utf8' })
   return status === 0 ? '' : `${stdout}${stderr}` || `ended with ${status}`

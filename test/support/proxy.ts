@@ -1,4 +1,4 @@
-// Real proxies, each with a configuration and a folder of its own.
+// Real proxies. Each has its own configuration and folder.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -18,7 +18,7 @@ const ARGUMENTS = {
   caddy: (folder: string) => ['run', '--adapter', 'caddyfile', '--config', join(folder, FILES.caddy)]
 }
 
-/** What stands around a file for `/etc/nginx/conf.d`. */
+/** The configuration around a file of `/etc/nginx/conf.d`. */
 const NGINX = `
 daemon off;
 pid nginx.pid;
@@ -34,13 +34,13 @@ http {
 }
 `
 
-/** The configuration that the package's users are shown. */
+/** The configuration from `examples/proxies/`, which users copy. */
 export function exampleFile (name: ProxyName): string {
   return readFileSync(`${root}examples/proxies/${FILES[name]}`, 'utf8')
 }
 
 /**
- * Starts a proxy in front of an app; it ends with the test. In its configuration the app is on 127.0.0.1:3000, and the
+ * Starts a proxy in front of an app. It ends when the test ends. In its configuration the app is on 127.0.0.1:3000, and the
  * proxy listens on port 8080.
  * @returns the proxy's port
  */

@@ -1,4 +1,5 @@
-// A client on a bare socket, for what an EventSource hides: bytes, chunks, not reading, half-closing.
+// A client on a bare socket. It shows what an EventSource hides: bytes and chunks. It can also stop reading, or close only
+// its own direction.
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
@@ -19,12 +20,12 @@ export function requestText ({ path = '/', method = 'GET', version = '1.1', head
 
 export class RawClient {
   readonly socket: Socket
-  /** Everything received, undecoded. */
+  /** All bytes that came, not decoded. */
   received = Buffer.alloc(0)
   /** Whether the server has closed or reset the connection. */
   closed = false
 
-  /** @param to a port of loopback, or a socket of another kind: TLS, Unix */
+  /** @param to a port of loopback, or a socket of another kind, such as TLS or Unix */
   constructor (to: number | Socket, request: RawRequest = {}) {
     this.socket = typeof to === 'number' ? connect(to, '127.0.0.1') : to
     this.socket.on('data', data => { this.received = Buffer.concat([this.received, data]) })
@@ -33,7 +34,7 @@ export class RawClient {
     this.socket.write(requestText(request))
   }
 
-  /** The status line and the headers of the (first) response, without what follows; '' until they are complete. */
+  /** The status line and headers of the first response. It is empty until they are complete. */
   get head (): string {
     const text = this.received.toString('latin1')
     const end = text.indexOf('\r\n\r\n')
@@ -49,7 +50,7 @@ export class RawClient {
     return line?.slice(name.length + 1).trim()
   }
 
-  /** The body so far, of a chunked response (strictly decoded) or one that ends with its connection. */
+  /** The body so far. The response is either chunked, which is decoded strictly, or ends with its connection. */
   get body (): Buffer {
     if (this.head === '') return Buffer.alloc(0)
     const rest = this.received.subarray(Buffer.byteLength(this.head, 'latin1') + 4)
@@ -62,7 +63,7 @@ export class RawClient {
     return this.head !== '' && dechunk(rest).complete
   }
 
-  /** What the body says so far, unpacked where it is compressed. */
+  /** The text of the body so far. It is decompressed if needed. */
   get text (): string {
     const { body } = this
     return (this.header('content-encoding') === 'gzip' ? gunzipSoFar(body) : body).toString('utf8')
@@ -72,7 +73,7 @@ export class RawClient {
     return parseEvents(this.text)
   }
 
-  /** Resolves once a condition holds; looks whenever something has come. Rejects if the connection closes before. */
+  /** Resolves when a condition holds. It looks after each part that comes, and rejects if the connection closes before. */
   async until (condition: () => boolean): Promise<void> {
     while (!condition()) {
       if (this.closed) throw new Error(`the connection closed; received: ${this.received.toString('latin1').slice(0, 2000)}`)
@@ -83,7 +84,7 @@ export class RawClient {
     }
   }
 
-  /** Resolves with all events once there are so many, the hub's own (`sse:open` …) included. */
+  /** Resolves with all events when there are at least `count`. They include the hub's own, such as `sse:open`. */
   async untilEvents (count: number): Promise<EventSourceMessage[]> {
     await this.until(() => this.events.length >= count)
     return this.events
@@ -93,7 +94,7 @@ export class RawClient {
     if (!this.closed) await once(this.socket, 'close')
   }
 
-  /** Reads no more: the server's bytes pile up in the kernel, then in the server. */
+  /** Stops reading: the server's bytes fill the kernel's buffers first, and then wait in the server. */
   pause (): void {
     this.socket.pause()
   }
@@ -114,7 +115,7 @@ export function parseEvents (text: string): EventSourceMessage[] {
   return events
 }
 
-/** Decodes HTTP/1.1 chunks (RFC 9112 7.1), throwing on anything malformed; the last one may be incomplete. */
+/** Decodes HTTP/1.1 chunks (RFC 9112 7.1) and throws if they are malformed. The last chunk may be incomplete. */
 export function dechunk (bytes: Buffer): { body: Buffer, complete: boolean } {
   const parts: Buffer[] = []
   let at = 0

@@ -1,5 +1,5 @@
-# A client in Python, with nothing but the standard library: prints each event as a line of JSON, and comes back with the
-# last id when its connection goes.
+# A client in Python that uses only the standard library. It prints each event as a line of JSON. When its connection is
+# closed, it comes back with the last id.
 import http.client
 import json
 import sys

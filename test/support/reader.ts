@@ -1,19 +1,19 @@
-// A reader of one stream, as lean as hundreds of them in one process ask for. When its connection goes, it comes back
-// with its last id, to whichever instance the test has it go to.
+// A reader of one stream. It is small, because one process has hundreds of them. When its connection is closed, it comes back
+// with its last id, to the instance that the test chooses.
 import { EventEmitter, once } from 'node:events'
 import { request, type ClientRequest } from 'node:http'
 import type { Test } from 'tap'
 import type { Ledger, Mark, Seen, Trace } from './ledger.js'
 
-/** Before it tries again where it was told nothing of it, in milliseconds. */
+/** Milliseconds until it connects again, if the server has not sent `retry`. */
 const AGAIN = 30
 
 export interface ReaderOptions {
   readonly name: string
   readonly channels: readonly string[]
-  /** Where it connects, the first time and each time after. */
+  /** The port of each connection. */
   readonly port: () => number
-  /** Its client id, where it has one of its own. */
+  /** Its client id, if the test chooses it. */
   readonly id?: string
 }
 
@@ -32,10 +32,10 @@ export class Reader implements Trace {
   #request: ClientRequest | null = null
   #ended = false
   #fresh = true
-  /** What it was told last. */
+  /** The newest `retry` of the server. */
   #retry = AGAIN
 
-  /** Resolves once it is connected. */
+  /** Resolves when it is connected. */
   static async open (t: Test, ledger: Ledger, options: ReaderOptions): Promise<Reader> {
     const reader = new Reader(ledger, options)
     ledger.traces.push(reader)
@@ -65,7 +65,7 @@ export class Reader implements Trace {
     while (!condition()) await once(this.#changes, 'change')
   }
 
-  /** Resolves once it has seen an event. */
+  /** Resolves when it has seen an event. */
   async untilEvent (p: string, k: number): Promise<void> {
     let looked = 0
     await this.until(() => {
@@ -77,18 +77,18 @@ export class Reader implements Trace {
     })
   }
 
-  /** Cuts the connection: it comes back. */
+  /** Cuts the connection. The reader comes back. */
   cut (): void {
     this.#request?.destroy()
   }
 
-  /** Goes, and stays away. */
+  /** Closes the connection. The reader stays away. */
   end (): void {
     this.#ended = true
     this.cut()
   }
 
-  /** Comes back, with its last id, and resolves once it is connected. */
+  /** Comes back with its last id. Resolves when it is connected. */
   async comeBack (): Promise<void> {
     const { connections } = this
     this.#ended = false
@@ -154,7 +154,7 @@ export class Reader implements Trace {
   #opened (recovered: boolean): void {
     this.connections++
     if (recovered) this.items.push('recovered')
-    // There was nothing before: from here on it must have everything.
+    // If nothing was published before its first visit, it needs no mark: it must get all events.
     else if (!this.#fresh || this.#ledger.begun) this.items.push(this.#fresh ? 'first' : 'lost')
     this.#fresh = false
   }

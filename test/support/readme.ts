@@ -1,4 +1,4 @@
-// The README as its tests read it: its code blocks, and its sections.
+// The README's code blocks and sections, for its tests.
 import { readFileSync } from 'node:fs'
 import { root } from './root.js'
 
@@ -11,18 +11,18 @@ export interface Section {
   /** How many `#` its heading has. */
   readonly level: number
   readonly heading: string
-  /** What stands in it, without its code blocks and without the sections below it. */
+  /** Its text, without its code blocks and without the sections below it. */
   readonly text: string
   readonly blocks: readonly Block[]
 }
 
 const BLOCK = /^```(\w*)\n(.*?)^```$/gms
 
-/** Reads one edition, e.g. `README.md`. */
+/** Reads one edition, such as `README.md`. */
 export function readEdition (file: string): Section[] {
   const edition = readFileSync(`${root}${file}`, 'utf8')
   const blocks: Block[] = []
-  // Comments of code look like headings.
+  // Comments in code look like headings.
   const text = edition.replaceAll(BLOCK, (_whole, language: string, code: string) => `\0${blocks.push({ language, code }) - 1}\0`)
   return text.split(/^(?=#+ )/m).map(part => {
     const [, hashes, heading] = /^(#+) (.*)$/m.exec(part)!
@@ -35,12 +35,12 @@ export function readEdition (file: string): Section[] {
   })
 }
 
-/** What GitHub makes of a heading for links to it. */
+/** The anchor that GitHub makes of a heading. */
 export function anchorOf (heading: string): string {
   return heading.toLowerCase().replaceAll(/[^\p{L}\p{N}\s_-]/gu, '').trim().replaceAll(' ', '-')
 }
 
-/** The rows of a section's tables, without the headings, as their cells. */
+/** The cells of all rows of a section's tables, without the headings. */
 export function rowsOf ({ text }: Section): string[][] {
   const lines = text.split('\n')
   return lines

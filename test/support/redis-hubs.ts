@@ -1,4 +1,4 @@
-// Hubs on one Redis, in one process, and what their clients see.
+// Hubs on one Redis, in one process, and the events of their clients.
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import { redisBroker, type RedisBrokerOptions } from '../../lib/brokers/redis/index.js'
@@ -11,7 +11,7 @@ export interface Instance {
   readonly open: Open
 }
 
-/** A hub of its own name, unless one is given. */
+/** How many names were made. A hub gets such a name if the test gives none. */
 let names = 0
 export const newName = (): string => `hub-${++names}`
 
@@ -22,7 +22,7 @@ export async function start (t: Test, redis: RedisServer, stream: string, option
   return { app, open: await opener(t, app) }
 }
 
-/** The events of a stream, the hub's own aside, once there are so many. */
+/** Resolves with the events of a stream without the hub's own, when there are at least `count`. */
 export async function events ({ raw }: OpenStream, count: number): Promise<Array<{ id: string | undefined, event: string | undefined, data: string }>> {
   const own = (): typeof raw.events => raw.events.filter(({ event }) => event?.startsWith('sse:') !== true)
   await raw.until(() => own().length >= count)
@@ -35,7 +35,7 @@ export function opened ({ raw }: OpenStream): { recovered: boolean } {
   return JSON.parse(raw.events.find(({ event }) => event === 'sse:open')!.data)
 }
 
-/** Whether a stream that has just been opened says that nothing is missing. */
+/** Whether the greeting of a new stream says that nothing is missing. */
 export async function recovered (stream: OpenStream): Promise<boolean> {
   await stream.raw.until(() => stream.raw.events.length > 0)
   return opened(stream).recovered

@@ -1,10 +1,11 @@
-// A network between an instance and Redis, with faults for what it reads through and what it writes through, each by itself.
+// A network between an instance and Redis that a test can break. The connection for reading and the one for writing break
+// independently.
 import { EventEmitter, once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import type { Test } from 'tap'
 import { reset } from './reset.js'
 
-/** The two connections of a broker, told apart by what they send. */
+/** The two connections of a broker. The proxy tells them apart by their commands. */
 export type Role = 'reader' | 'writer'
 
 interface Link {
@@ -12,7 +13,7 @@ interface Link {
   readonly server: Socket
   role: Role | null
   state: 'passes' | 'held' | 'dead' | 'armed' | 'swallows'
-  /** What is held, with the socket that it is for. */
+  /** Bytes that are held, with the socket for which they are. */
   held: Array<readonly [Socket, Buffer]>
 }
 
@@ -20,7 +21,7 @@ export class RedisProxy {
   readonly url: string
   readonly #links = new Set<Link>()
   readonly #news = new EventEmitter()
-  /** Which request is held, and how many of them come before it. */
+  /** Which command is held, and how many of them pass before it. */
   #trap: { readonly command: string, before: number, readonly caught: () => void } | null = null
 
   private constructor (url: string) {
@@ -45,30 +46,30 @@ export class RedisProxy {
     cut(await this.#of(role))
   }
 
-  /** Lets nothing pass, in either direction. Call what it resolves with, and all that was held passes. */
+  /** Holds everything in both directions. The function that it resolves with lets it all pass. */
   async delay (role: Role): Promise<() => void> {
     const link = await this.#of(role)
     link.state = 'held'
     return () => this.#release(link)
   }
 
-  /** Nothing passes any more, and nobody is told. */
+  /** Nothing passes any more, and neither side is told. */
   async halfOpen (role: Role): Promise<void> {
     (await this.#of(role)).state = 'dead'
   }
 
-  /** From the next request on Redis gets what is sent, its answers are lost, and then the connection. */
+  /** Redis still gets the next request. Its answer is lost, and then the connection is cut. */
   async swallow (role: Role): Promise<void> {
     (await this.#of(role)).state = 'armed'
   }
 
-  /** Holds the writer at a command, once so many of it have passed. Resolves when it has come. */
+  /** Holds the writer at a command, after `before` of them have passed. Resolves when the command has come. */
   async hold (command: string, before = 0): Promise<() => void> {
     await new Promise<void>(resolve => { this.#trap = { command, before, caught: resolve } })
     return () => { for (const link of this.#links) if (link.state === 'held') this.#release(link) }
   }
 
-  /** The connection of that role, once there is one that works. */
+  /** Resolves with a connection of this role that works. */
   async #of (role: Role): Promise<Link> {
     for (;;) {
       for (const link of this.#links) if (link.role === role && link.state === 'passes') return link

@@ -2,8 +2,8 @@
 import type { Socket } from 'node:net'
 
 /**
- * Resets it. Of one whose FIN waits to be sent Node refuses to (EINVAL), and then neither closes it nor lets the process
- * end: that one is closed.
+ * Resets a connection. If its FIN waits to be sent, Node refuses that with EINVAL. It would then neither close the socket nor
+ * let the process end, so such a connection is closed.
  */
 export function reset (socket: Socket): void {
   if (socket.writableEnded) socket.destroy()

@@ -1,4 +1,4 @@
-// Takes the bytes of a connection apart into the responses that came on it, strictly (RFC 9112).
+// Parses the bytes of a connection into its responses, strictly (RFC 9112).
 
 export interface ParsedResponse {
   readonly status: number
@@ -6,7 +6,7 @@ export interface ParsedResponse {
   readonly body: Buffer
 }
 
-/** The complete responses; throws on anything that is not a response of a known length. */
+/** The complete responses. Throws unless each is a response of a known length. */
 export function parseResponses (bytes: Buffer): ParsedResponse[] {
   const responses: ParsedResponse[] = []
   let at = 0

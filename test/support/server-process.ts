@@ -1,16 +1,16 @@
-// A server in a process of its own, run from its source as a user would run it.
+// A server in its own process. It is run from its source, as a user would run it.
 import { once } from 'node:events'
 import type { Test } from 'tap'
 import { spawnProgram, type Program } from './spawn-program.js'
 
 export interface ServerProcess {
   readonly child: Program
-  /** Where it listens, e.g. `http://127.0.0.1:1234`. */
+  /** Where it listens, such as `http://127.0.0.1:1234`. */
   readonly address: string
 }
 
 /**
- * Starts a program, on a free port if `env` names none, and waits for the address in its output. It is killed when the
+ * Starts a program and waits for the address in its output. It has a free port unless `env` names one. It is killed when the
  * test ends.
  */
 export async function startServer (t: Test, file: string, env: Record<string, string> = {}, ...args: string[]): Promise<ServerProcess> {
@@ -29,7 +29,7 @@ export async function startServer (t: Test, file: string, env: Record<string, st
   return { child, address: await address }
 }
 
-/** Asks a server to end and resolves with its exit code. */
+/** Asks a server to end, and resolves with its exit code. */
 export async function stopServer ({ child }: ServerProcess): Promise<number | null> {
   child.kill('SIGTERM')
   const [code] = await once(child, 'exit') as [number | null]

@@ -1,10 +1,10 @@
-// Programs in processes of their own: TypeScript from its source, `.mjs` with the built package, as its users have it.
+// Programs in their own processes. TypeScript is run from its source. `.mjs` files use the built package, as users do.
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import type { Readable } from 'node:stream'
 import type { Test } from 'tap'
 import { root } from './root.js'
 
-/** What prints, and is told nothing. */
+/** It only prints, and gets no input. */
 export type Program = ChildProcessByStdio<null, Readable, Readable>
 
 export interface ProgramOptions {
@@ -14,8 +14,8 @@ export interface ProgramOptions {
 }
 
 /**
- * Runs a program, its path relative to the repository. It is killed when the test ends.
- * tap records no coverage in it: that would be of tsx's output, whose lines are not those of the source.
+ * Runs a program. Its path is relative to the repository. It is killed when the test ends. tap records no coverage in it,
+ * because that would be of tsx's output, whose lines differ from the source's.
  */
 export function spawnProgram (t: Test, file: string, { args = [], nodeArgs = [], env = {} }: ProgramOptions = {}): Program {
   const loader = file.endsWith('.mjs') ? [] : ['--import', 'tsx']
@@ -23,7 +23,7 @@ export function spawnProgram (t: Test, file: string, { args = [], nodeArgs = [],
     cwd: root,
     env: { ...process.env, ...env, _TAPJS_PROCESSINFO_COVERAGE_: '0' },
     stdio: ['ignore', 'pipe', 'pipe'],
-    // Far beyond what any takes: one that hangs fails its test instead of holding it up.
+    // No program needs this long. A program that hangs then fails its test and does not block it.
     timeout: 110_000
   })
   child.stdout.setEncoding('utf8')
@@ -38,7 +38,7 @@ export interface Ended {
   readonly stderr: string
 }
 
-/** Resolves when a program has ended, with all that it printed. */
+/** Resolves with all output when a program has ended. */
 export async function ended (child: Program): Promise<Ended> {
   let stdout = ''
   let stderr = ''

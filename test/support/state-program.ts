@@ -1,6 +1,6 @@
-// Random programs about states, for test/history/states-properties.test.ts: publishes with and without keys, and clients that
-// read, stop reading, read a little, are cut and come back. Run on a real hub with real clients, and compared with what was
-// published.
+// Random programs about states, for test/history/states-properties.test.ts. They publish with and without keys, and their
+// clients read, stop reading, read a little, are cut and come back. They run on a real hub with real clients. The received
+// events are compared with the published ones.
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { EventSourceMessage } from 'eventsource-parser'
 import fc from 'fast-check'
@@ -10,22 +10,22 @@ import { StreamClient } from './stream-client.js'
 
 const CHANNELS = ['red', 'green']
 const SLOTS = 3
-/** Of an event that fills a socket. */
+/** The data of an event that fills a socket. */
 const FILL = 'x'.repeat(40_000)
 
 const publish = fc.record({
   channels: fc.oneof<Array<fc.WeightedArbitrary<string[]>>>(
     { weight: 6, arbitrary: fc.constantFrom('red', 'red', 'red', 'green').map(channel => [channel]) },
     { weight: 2, arbitrary: fc.constant([...CHANNELS]) },
-    // To everybody.
+    // For all clients.
     { weight: 1, arbitrary: fc.constant(['']) }
   ),
-  // Few states, so that many are replaced.
+  // There are few states, so that many are replaced.
   name: fc.constantFrom('a', 'a', 'a', 'b'),
   key: fc.oneof({ weight: 5, arbitrary: fc.constantFrom('k', 'k', 'l', 'l', 'm') }, { weight: 1, arbitrary: fc.constant('') }),
   remove: fc.oneof({ weight: 5, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
   transient: fc.oneof({ weight: 6, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
-  /** Bytes more: some are several to a write, and some are several writes to a lap. */
+  /** Additional bytes. Several small events fit into one write; large events need several writes for one round of the states. */
   size: fc.constantFrom(0, 0, 0, 3000, 30_000)
 })
 
@@ -38,7 +38,8 @@ const command = fc.oneof(
   { weight: 2, arbitrary: slot.map(slot => ({ do: 'resume' as const, slot })) },
   { weight: 2, arbitrary: fc.record({ slot, turns: fc.nat(4) }).map(sip => ({ do: 'sip' as const, ...sip })) },
   { weight: 3, arbitrary: fc.record({ slot, taste: fc.boolean(), lost: fc.nat(6) }).map(cut => ({ do: 'cut' as const, ...cut })) },
-  // What hits the middle of a lap, which single commands seldom do: stops reading, and is cut with a part of what then came.
+  // It tests the middle of a round of states, which single commands seldom do. The client stops reading, then reads a part of
+  // what came, and is cut.
   { weight: 6, arbitrary: fc.record({ slot, publishes: fc.array(publish, { minLength: 2, maxLength: 6 }), lost: fc.nat(6) }).map(lap => ({ do: 'lap' as const, ...lap })) },
   { weight: 1, arbitrary: slot.map(slot => ({ do: 'direct' as const, slot })) }
 )
@@ -51,7 +52,7 @@ export const program = fc.record({
 type Publish = typeof publish extends fc.Arbitrary<infer Value> ? Value : never
 export type Program = typeof program extends fc.Arbitrary<infer Value> ? Value : never
 
-/** One event that was published. */
+/** One published event. */
 interface Published extends Publish {
   readonly n: number
 }
@@ -60,21 +61,21 @@ interface Published extends Publish {
 interface Connection {
   readonly reader: StreamClient
   readonly client: SSEClient
-  /** How many events had been published when it came. */
+  /** How many events had been published when it was opened. */
   readonly from: number
-  /** What had come when it was cut. */
+  /** The events that had come when it was cut. */
   seen: readonly EventSourceMessage[] | null
   paused: boolean
-  /** It did not read for a while: it may have been sent the newest states alone. */
+  /** Whether it did not read for some time. Then it may have got only the newest states. */
   wasPaused: boolean
 }
 
-/** One browser: the streams that it has had since it last began anew. */
+/** One browser: its streams since it last began without an id. */
 interface Slot {
   readonly channels: readonly string[]
   readonly names: readonly string[] | undefined
   connections: Connection[]
-  /** It is connected. */
+  /** Whether it is connected. */
   open: boolean
 }
 
@@ -93,10 +94,10 @@ export class StateRun {
     this.#slots = Array.from({ length: SLOTS }, (_, i) => ({ channels: CHANNELS.slice(0, 1 + i % 2), names: i === 2 ? ['a', 'end', 'taste'] : undefined, connections: [], open: false }))
   }
 
-  /** Rejects where a client saw something else than was promised. */
+  /** Rejects if a client did not get what the hub promises. */
   async run (): Promise<void> {
     this.#app = Fastify({ forceCloseConnections: true }) as unknown as FastifyInstance
-    // Nothing is ever lost for want of room.
+    // The limits are so high that no event is lost.
     await this.#app.register(sse, { historySize: 1000, maxBufferedBytes: 50_000_000, compress: this.#program.compress, reconnectSpread: 0 })
     this.#app.get<{ Params: { slot: number } }>('/:slot', (request, reply) => {
       const { channels, names } = this.#slots[request.params.slot]!
@@ -141,7 +142,7 @@ export class StateRun {
     }
   }
 
-  /** Stops reading, until its socket refuses bytes. */
+  /** The client stops reading. Resolves when its socket refuses bytes. */
   async #pause (connection: Connection): Promise<void> {
     connection.paused = connection.wasPaused = true
     connection.reader.pause()
@@ -152,8 +153,8 @@ export class StateRun {
   }
 
   /**
-   * @param taste reads on before, until something comes
-   * @param lost how many of the last events do not arrive any more
+   * @param taste whether the client first reads until something comes
+   * @param lost how many of the last events do not arrive
    */
   async #cut (slot: Slot, taste: boolean, lost: number): Promise<void> {
     const connection = slot.connections.at(-1)!
@@ -196,7 +197,7 @@ export class StateRun {
     await (channels[0] === '' ? sse.send(name, data, options) : channels.length === 1 ? sse.toChannel(channels[0]!, name, data, options) : sse.toChannels(channels, name, data, options))
   }
 
-  /** All read, and have come to what was published last. */
+  /** All clients read again. Resolves when they have the last event. */
   async #quiet (): Promise<void> {
     await this.#app.sse.send('end', null, { transient: true })
     for (const { open, connections } of this.#slots) {
@@ -231,7 +232,10 @@ export class StateRun {
     }
   }
 
-  /** Whether one of an event's channels kept nothing newer of its key when so many events were published: for that it comes. */
+  /**
+   * Whether, when `before` events had been published, one of the event's channels kept nothing newer for its key. If so, a
+   * client that comes then gets it.
+   */
   #isNewestKept (event: Published, before: number): boolean {
     const { name, key } = event
     return event.channels.some(channel => event === this.#published.findLast(other =>
@@ -249,7 +253,7 @@ export class StateRun {
     let last: Published | undefined
     for (const [i, events] of seen.entries()) {
       const [first] = events
-      // What is not kept is not there for who comes back.
+      // A client that comes back does not get events that are not kept.
       if (first !== undefined && last !== undefined && first.n < last.n && !last.transient && !this.#isNewestKept(first, slot.connections[i]!.from)) {
         throw new Error(`${state} goes back from ${last.n} to ${first.n}`)
       }
@@ -258,10 +262,11 @@ export class StateRun {
     const newest = published.at(-1)
     if (newest === last || newest === undefined) return
     const kept = published.findLast(({ transient }) => !transient)
-    // Who came later knows nothing of what is not kept, and who never knew a state need not know that it is gone.
+    // A client that came later does not get events that are not kept. A client that never knew a state need not learn of its
+    // removal.
     const present = slot.connections.at(-1)!.from <= newest.n
     if (!present && (last === undefined ? kept === undefined || kept.remove : last.n >= (kept?.n ?? -1))) return
-    // What is gone from one channel it was given as the state of another one.
+    // The state was removed from one channel, but the client got it as the state of another channel.
     if (!present && kept?.remove === true && last!.channels.length > 1) return
     throw new Error(`${state} is at ${last?.n}, and should be at ${newest.n}`)
   }
@@ -273,12 +278,12 @@ function checkGrows (what: string, events: readonly Published[]): void {
   }
 }
 
-/** Whether an event is of those that tell a taste is had. */
+/** Whether an event ends the wait of a `taste`. */
 function isTasty ({ event }: EventSourceMessage): boolean {
   return event === 'a' || event === 'b' || event === 'taste'
 }
 
-/** So many turns of the event loop. */
+/** Resolves after this number of turns of the event loop. */
 async function turns (count: number): Promise<void> {
   for (let turn = 0; turn < count; turn++) await new Promise(resolve => setImmediate(resolve))
 }

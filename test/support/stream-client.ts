@@ -1,4 +1,4 @@
-// A client that reads its stream once, as it comes: for long streams, slow readers and many connections.
+// A client that reads its stream once, as it comes. It is for long streams, slow readers and many connections.
 import { EventEmitter, once } from 'node:events'
 import { request, type ClientRequest, type IncomingMessage } from 'node:http'
 import { createGunzip, type Gunzip } from 'node:zlib'
@@ -10,21 +10,21 @@ export interface Greeting {
   readonly recovered: boolean
 }
 
-/** Where a server listens. A Unix socket holds far less than a TCP connection before it refuses bytes. */
+/** Where a server listens. A Unix socket buffers far less than a TCP connection before it refuses bytes. */
 export type Address = { readonly port: number } | { readonly socketPath: string }
 
 export class StreamClient {
-  /** Everything received, the hub's own (`sse:open` …) included. */
+  /** All events that came. They include the hub's own, such as `sse:open`. */
   readonly events: EventSourceMessage[] = []
-  /** The id to resume from: the last one of an event. */
+  /** The id to resume from: that of the last event that had one. */
   lastEventId: string | undefined
-  /** How many comments came: heartbeats among them. */
+  /** How many comments came. Heartbeats are comments. */
   comments = 0
-  /** How long it was last told to wait before it comes back, in milliseconds. */
+  /** The newest `retry` in milliseconds: how long the client should wait before it connects again. */
   retry: number | undefined
   /** Whether the stream is over: ended or cut. */
   closed = false
-  /** Whether it ended as it should: with the last chunk, and the trailer where it is compressed. */
+  /** Whether the stream ended correctly: with the last chunk, and with the trailer of gzip if it is compressed. */
   whole = false
   readonly #request: ClientRequest
   /** Emits `change` when something has come, and when the stream is over. */
@@ -44,7 +44,7 @@ export class StreamClient {
       this.#response = response
       const body = response.headers['content-encoding'] === 'gzip' ? unpacked(response) : response
       body.setEncoding('utf8')
-      // A body that is cut has no end.
+      // A body that is cut emits an error.
       body.on('error', () => {})
       body.on('data', text => {
         parser.feed(text)
@@ -76,7 +76,7 @@ export class StreamClient {
     return this.events.filter(({ event }) => !event?.startsWith('sse:'))
   }
 
-  /** Resolves once a condition holds. Rejects if the stream is over before. */
+  /** Resolves when a condition holds. Rejects if the stream is over before. */
   async until (condition: () => boolean): Promise<void> {
     while (!condition()) {
       if (this.closed) throw new Error(`the stream is over after ${this.events.length} events`)
@@ -84,7 +84,7 @@ export class StreamClient {
     }
   }
 
-  /** Resolves when an event of this name has come. */
+  /** Resolves when an event with this name has come. */
   async untilEvent (name: string): Promise<void> {
     await this.until(() => this.events.at(-1)?.event === name || this.events.some(({ event }) => event === name))
   }
@@ -105,7 +105,7 @@ export class StreamClient {
 
   destroy (): void {
     this.#request.destroy()
-    // One that is paused would not be told that its connection is gone.
+    // A paused response would not emit 'close' when its connection is closed.
     this.#response?.destroy()
   }
 
@@ -120,7 +120,10 @@ export class StreamClient {
   }
 }
 
-/** Without `pipe`, which would go on where the response is paused. Of one that is cut, what has come is unpacked too. */
+/**
+ * Decompresses without `pipe`, which would go on after the response is paused. If the stream is cut, the bytes that came
+ * are decompressed as well.
+ */
 function unpacked (response: IncomingMessage): Gunzip {
   const gunzip = createGunzip()
   response.on('error', () => {}).on('data', part => gunzip.write(part)).on('close', () => gunzip.end())

@@ -1,10 +1,10 @@
-// What a test of a whole stream does: open it, see an event arrive, and use its connection again.
+// The steps of a test of a whole stream: open it, see that an event arrives, and use its connection again.
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import { RawClient, requestText, type RawRequest } from './raw-client.js'
 import { parseResponses, type ParsedResponse } from './responses.js'
 
-/** A client whose response's head has come; its connection is closed when the test ends. */
+/** Resolves with a client when the head of its response has come. The test closes its connection at the end. */
 export async function request (t: Test, port: number, request: RawRequest = {}): Promise<RawClient> {
   const client = new RawClient(port, request)
   t.teardown(() => client.destroy())
@@ -12,7 +12,7 @@ export async function request (t: Test, port: number, request: RawRequest = {}):
   return client
 }
 
-/** A stream that has greeted. */
+/** Resolves with a stream that has had its greeting. */
 export async function openStream (t: Test, port: number, { path = '/events', ...rest }: RawRequest = {}): Promise<RawClient> {
   const client = await request(t, port, { path, ...rest })
   if (client.status !== 200) t.fail(`the stream is answered with ${client.status}: ${client.text}`)
@@ -23,7 +23,7 @@ export async function openStream (t: Test, port: number, { path = '/events', ...
 
 let published = 0
 
-/** Checks that an event published to everybody arrives at a stream, next and unharmed. */
+/** Checks that an event for all clients is the next thing that this stream gets, and that it is complete. */
 export async function checkReceives (t: Test, hub: FastifyInstance['sse'], client: RawClient): Promise<void> {
   const count = client.events.length
   const data = { n: ++published, text: 'ä €' }
@@ -33,8 +33,8 @@ export async function checkReceives (t: Test, hub: FastifyInstance['sse'], clien
 }
 
 /**
- * All responses on a connection, after one more request on it: bytes that do not belong to one, and a connection that
- * does not serve another request, fail the test.
+ * Sends one more request and gives all responses of the connection. The test fails if bytes belong to no response, or if the
+ * connection does not serve the request.
  */
 export async function responsesAfter (client: RawClient, path: string): Promise<ParsedResponse[]> {
   const count = parseResponses(client.received).length + 1

@@ -1,4 +1,4 @@
-// Reads an event stream word for word as WHATWG HTML says: 9.2.5 for the grammar, 9.2.6 for what a line does. It shares
+// Reads an event stream exactly as WHATWG HTML says: 9.2.5 has the grammar, 9.2.6 the meaning of the lines. It shares
 // nothing with the code that it tests.
 import { TextDecoder } from 'node:util'
 
@@ -10,21 +10,24 @@ export interface StreamSink {
 }
 
 export interface StrictReaderOptions {
-  /** Throw on what the standard ignores or takes otherwise than the hub writes it; else read on, as a browser does. */
+  /**
+   * If set, it throws on what the standard ignores or reads otherwise than the hub means it. If not, it reads on like a
+   * browser.
+   */
   readonly strict: boolean
 }
 
 export class StrictReader {
   readonly #sink: StreamSink
   readonly #strict: boolean
-  /** Drops a byte order mark at the very beginning, and no other. */
+  /** Drops a byte order mark at the beginning of the stream, and nowhere else. */
   readonly #decoder: TextDecoder
-  /** What has come of a line that has not ended. */
+  /** The part of a line whose end has not come. */
   #rest = ''
   #data = ''
   #type = ''
   #id = ''
-  /** Fields of the block that is being read which may be in it once. */
+  /** Fields that the current block has had, and that may be in it only once. */
   #seen = ''
 
   constructor (sink: StreamSink, { strict }: StrictReaderOptions) {
@@ -36,7 +39,7 @@ export class StrictReader {
   feed (bytes: Uint8Array): void {
     const part = this.#decoder.decode(bytes, { stream: true })
     if (part.includes('\r')) this.#complain('a line that ends with CR', this.#rest + part)
-    // A CR at the end waits: the LF of a CRLF may be still to come.
+    // A CR at the end waits, because the LF of a CRLF may follow.
     if (!part.includes('\n') && !part.includes('\r') && !this.#rest.endsWith('\r')) {
       this.#rest += part
       return

@@ -1,4 +1,4 @@
-// A network between a client and a server, that can be cut.
+// A network between a client and a server. A test can cut it.
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import type { Test } from 'tap'
@@ -15,7 +15,7 @@ export class TcpProxy {
     this.#state = state
   }
 
-  /** Listens on a free port, until the test ends. */
+  /** Listens on a free port until the test ends. */
   static async start (t: Test, target: string): Promise<TcpProxy> {
     const { hostname, port } = new URL(target)
     const sockets = new Set<Socket>()

@@ -1,4 +1,4 @@
-// A scheduler's host for tests of the scheduler alone: there is no application, and no visit may fail.
+// A host for tests of the scheduler alone. There is no application, and no visit may fail.
 import type { SchedulerHost } from '../../lib/client/scheduler.js'
 
 export const undisturbed: SchedulerHost = {

@@ -1,4 +1,4 @@
-// A hub whose clients come over a Unix socket, so that one that pauses blocks its server's end soon.
+// A hub whose clients use a Unix socket. If such a client pauses, the server's socket soon refuses bytes.
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { Test } from 'tap'
 import type { SSEClient, SSEConnectOptions, SSEPluginOptions } from '../../lib/index.js'
@@ -15,18 +15,18 @@ export interface Opened {
 
 interface Opening extends SSEConnectOptions {
   channels?: readonly string[]
-  /** Does not read a byte of the stream until `resume()`. */
+  /** If set, the client reads no byte of the stream until `resume()`. */
   paused?: boolean
   headers?: Record<string, string>
 }
 
 export interface UnixHub {
   readonly app: FastifyInstance
-  /** Resolves once the client is in its channels; where it reads and is greeted, once it has the greeting. */
+  /** Resolves when the client is in its channels. If it reads and gets a greeting, it has the greeting by then. */
   open (opening?: Opening): Promise<Opened>
 }
 
-/** An app that listens, closed when the test ends. */
+/** Makes an app that listens. It is closed when the test ends. */
 export async function unixHub (t: Test, options: SSEPluginOptions = {}, server: FastifyServerOptions = {}): Promise<UnixHub> {
   const app = await buildApp(t, options, server)
   const openings: Opening[] = []

@@ -1,11 +1,11 @@
-// Where an app may listen in place of a port. The kernel takes 0.2 MB for a reader that pauses, where it is up to 4 MB
-// with TCP on loopback: little needs to be sent to make a slow one.
+// Where an app may listen instead of a port. For a reader that pauses, the kernel buffers 0.2 MB, and up to 4 MB with TCP on
+// loopback. So a test needs to send only a little to make a slow reader.
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 
-/** A path for a Unix socket, short enough for every system. */
+/** A path for a Unix socket. It is short enough for every system. */
 export function unixSocket (t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'sse-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))

@@ -1,3 +1,4 @@
+// Writes that go directly to the socket of an HTTP/1.1 response, past the response itself.
 import { once } from 'node:events'
 import { ServerResponse, type IncomingMessage } from 'node:http'
 import { connect } from 'node:http2'
@@ -10,13 +11,13 @@ import { buildApp, listen } from '../support/app.js'
 import { RawClient, requestText, type RawRequest } from '../support/raw-client.js'
 import { parseResponses } from '../support/responses.js'
 
-/** A stream of which every byte is known beforehand. */
+/** Options for a stream whose bytes are all known beforehand. */
 const BARE: SSEConnectOptions = { greeting: false, retry: null, replay: 'none' }
 
 interface Streaming {
   readonly app: FastifyInstance
   readonly port: number
-  /** What the route was called with, and the client that it made, newest last. */
+  /** The route's calls, and the client that each made, newest last. */
   readonly replies: Array<{ raw: ServerResponse, request: IncomingMessage, client: SSEClient }>
 }
 
@@ -43,7 +44,7 @@ function textOf (id: string | null, event: string, data: string): string {
   return `event: ${event}\ndata: ${data}\n${id === null ? '' : `id: ${id}\n`}\n`
 }
 
-t.test('chunks written past the response and the response\'s own arrive in the order of the writes', async t => {
+t.test('direct chunks and chunks of the response arrive in the order of the writes', async t => {
   const { port, replies } = await streaming(t)
   const raw = open(t, port)
   await raw.until(() => raw.head !== '')
@@ -60,7 +61,7 @@ t.test('chunks written past the response and the response\'s own arrive in the o
   t.equal(raw.text, expected)
 })
 
-t.test('after the head no event goes through the response\'s own write', async t => {
+t.test('after the head, no event goes through the response\'s own write', async t => {
   const { app, port, replies } = await streaming(t)
   const raw = open(t, port)
   await raw.until(() => raw.head !== '')
@@ -69,7 +70,7 @@ t.test('after the head no event goes through the response\'s own write', async t
   t.teardown(() => { ServerResponse.prototype.write = own })
   await app.sse.toChannel('room', 'numbered', 0)
   await raw.untilEvents(1)
-  // On the prototype, so that the response does not count as wrapped.
+  // It is replaced on the prototype. Otherwise the response would count as wrapped.
   ServerResponse.prototype.write = function (this: ServerResponse, ...args: Parameters<typeof own>): boolean {
     written.push(args[0])
     return own.apply(this, args)
@@ -83,7 +84,7 @@ t.test('after the head no event goes through the response\'s own write', async t
   t.equal(replies[0]!.client.closed, false)
 })
 
-t.test('all plain sockets are written the very same Buffer', async t => {
+t.test('all plain sockets get the same Buffer object', async t => {
   const { app, port } = await streaming(t)
   const buffers: unknown[][] = []
   app.server.on('connection', (socket: Socket) => {
@@ -97,7 +98,7 @@ t.test('all plain sockets are written the very same Buffer', async t => {
   })
   const raws = [open(t, port), open(t, port), open(t, port)]
   for (const raw of raws) await raw.until(() => raw.head !== '')
-  // The first event may still be the one that carries the head.
+  // The first event may still go through the response, together with the head.
   for (let number = 0; number < 2; number++) {
     await app.sse.toChannel('room', 'numbered', number)
     for (const raw of raws) await raw.untilEvents(number + 1)
@@ -108,20 +109,20 @@ t.test('all plain sockets are written the very same Buffer', async t => {
   t.equal(third, first)
 })
 
-t.test('text of many bytes a character arrives byte for byte', async t => {
+t.test('text with several bytes in a character arrives byte for byte', async t => {
   const { app, port, replies } = await streaming(t)
   const raw = open(t, port)
   await raw.until(() => raw.head !== '')
   const texts = ['é', 'ÿ', 'Ā', '€', '漢字', '😀', 'é😀\u2028\u2029', '\ufeff', 'mixed: aé漢😀z', 'ascii']
   let expected = ''
   for (const text of [...texts, ...texts.map(text => text.repeat(500))]) {
-    // Both alone, and together with others in one write.
+    // Each event is published alone and together with others in one write.
     const name = [...text][0]!
     const { id } = await app.sse.toChannel('room', name, text)
     expected += textOf(id, name, JSON.stringify(text))
     if (text.length < 10) await raw.until(() => raw.text === expected)
   }
-  // Half a surrogate pair has no bytes of its own.
+  // A lone half of a surrogate pair has no bytes in UTF-8.
   const { id } = await app.sse.toChannel('room', 'raw', 'a\ud83d', { raw: true })
   expected += textOf(id, 'raw', 'a\ufffd')
   replies[0]!.client.close()
@@ -129,7 +130,7 @@ t.test('text of many bytes a character arrives byte for byte', async t => {
   t.equal(raw.text, expected)
 })
 
-t.test('events around and above the size of one write come whole and in order', async t => {
+t.test('events around and above the size of one write come complete and in order', async t => {
   const { app, port, replies } = await streaming(t)
   const raw = open(t, port)
   await raw.until(() => raw.head !== '')
@@ -144,7 +145,7 @@ t.test('events around and above the size of one write come whole and in order', 
     ])
     expected += textOf(large.id, 'large', data) + textOf(small.id, 'small', String(size))
     const bytes = Buffer.byteLength(expected)
-    // The body is taken apart anew at each look, so that looking is left to the end.
+    // Each look decodes the whole body again, so it looks only at the end.
     await raw.until(() => raw.received.length >= bytes)
   }
   const wide = '€'.repeat(Math.floor(largest / 3))
@@ -157,7 +158,7 @@ t.test('events around and above the size of one write come whole and in order', 
   t.ok(raw.body.equals(Buffer.from(expected)))
 })
 
-t.test('an event whose text is exactly one write long comes whole, one byte more too', async t => {
+t.test('an event of exactly one write comes complete, as does one with one byte more', async t => {
   const { app, port } = await streaming(t)
   const raw = open(t, port)
   await raw.until(() => raw.head !== '')
@@ -173,7 +174,7 @@ t.test('an event whose text is exactly one write long comes whole, one byte more
 })
 
 t.test('directSocket', async t => {
-  t.test('says yes to a plain HTTP/1.1 response whose head has left', async t => {
+  t.test('accepts a plain HTTP/1.1 response whose head was sent', async t => {
     const { port, replies } = await streaming(t)
     const raw = open(t, port)
     await raw.until(() => raw.head !== '')
@@ -182,14 +183,14 @@ t.test('directSocket', async t => {
     t.equal(directSocket(response), response.socket)
   })
 
-  t.test('says no while the head has not left', async t => {
+  t.test('refuses a response whose head was not sent', async t => {
     const app = await buildApp(t)
     const answers: boolean[] = []
     app.get('/', (_request, reply) => {
       reply.hijack()
       answers.push(directSocket(reply.raw) !== null)
       reply.raw.writeHead(200, { 'content-type': 'text/plain' })
-      // Node keeps the head back until there is something to send with it.
+      // Node holds the head until there is a body to send with it.
       answers.push(directSocket(reply.raw) !== null)
       reply.raw.flushHeaders()
       answers.push(directSocket(reply.raw) !== null)
@@ -201,7 +202,7 @@ t.test('directSocket', async t => {
     t.same(answers, [false, false, true])
   })
 
-  t.test('says no once the response has no socket any more', async t => {
+  t.test('refuses a response that has no socket any more', async t => {
     const { port, replies } = await streaming(t)
     const raw = open(t, port)
     await raw.until(() => raw.head !== '')
@@ -211,7 +212,7 @@ t.test('directSocket', async t => {
     t.equal(directSocket(response), null)
   })
 
-  t.test('says no where write is wrapped, and the wrapper sees every byte', async t => {
+  t.test('refuses a response with a wrapped write, and the wrapper sees every byte', async t => {
     const seen: Buffer[] = []
     const { app, port, replies } = await streaming(t, {}, app => {
       app.addHook('onRequest', async (_request, reply) => {
@@ -233,7 +234,7 @@ t.test('directSocket', async t => {
     t.equal(raw.events.length, 10)
   })
 
-  t.test('says no to HTTP/1.0', async t => {
+  t.test('refuses HTTP/1.0', async t => {
     const { app, port, replies } = await streaming(t)
     const raw = open(t, port, { version: '1.0' })
     await raw.until(() => raw.head !== '')
@@ -244,7 +245,7 @@ t.test('directSocket', async t => {
     t.equal(raw.text, textOf(id, 'numbered', '1'))
   })
 
-  t.test('says no where a hook has set content-length', async t => {
+  t.test('refuses a response whose content-length a hook has set', async t => {
     const data = 'x'.repeat(100)
     const length = 3 * textOf(null, 'fixed', data).length
     const { app, port, replies } = await streaming(t, {}, app => {
@@ -265,12 +266,12 @@ t.test('directSocket', async t => {
     t.equal(raw.text, textOf(null, 'fixed', data).repeat(3))
   })
 
-  t.test('says no to HEAD', async t => {
+  t.test('refuses HEAD', async t => {
     const app = await buildApp(t)
     const answers: boolean[] = []
     app.head('/', (_request, reply) => {
       reply.hijack()
-      // Named by hand, the transfer coding alone would promise a body.
+      // The transfer coding alone, set by hand, would promise a body.
       reply.raw.writeHead(200, { 'transfer-encoding': 'chunked' })
       reply.raw.flushHeaders()
       answers.push(reply.raw.headersSent, directSocket(reply.raw) !== null)
@@ -282,7 +283,7 @@ t.test('directSocket', async t => {
     t.same(answers, [true, false])
   })
 
-  t.test('says no where one of Node\'s own fields is missing or says otherwise', async t => {
+  t.test('refuses a response if one of Node\'s own fields is missing or has another value', async t => {
     const { port, replies } = await streaming(t)
     const raw = open(t, port)
     await raw.until(() => raw.head !== '')
@@ -307,7 +308,7 @@ t.test('directSocket', async t => {
     t.equal(directSocket(response), response.socket)
   })
 
-  t.test('says no to HTTP/2', async t => {
+  t.test('refuses HTTP/2', async t => {
     const app = await buildApp(t, {}, { http2: true } as object)
     const responses: ServerResponse[] = []
     app.get('/events', (_request, reply) => {
@@ -323,7 +324,7 @@ t.test('directSocket', async t => {
     t.equal(directSocket(responses[0]!), null)
   })
 
-  t.test('says no to inject()', async t => {
+  t.test('refuses inject()', async t => {
     const app = await buildApp(t)
     const responses: ServerResponse[] = []
     app.get('/events', (_request, reply) => {
@@ -338,7 +339,7 @@ t.test('directSocket', async t => {
     t.equal(directSocket(responses[0]!), null)
   })
 
-  t.test('says no to a queued pipelined response, and yes once its turn has come', async t => {
+  t.test('refuses a pipelined response that waits, and accepts it when its turn comes', async t => {
     let answer = (): void => {}
     const answered = new Promise<void>(resolve => { answer = resolve })
     const { app, port, replies } = await streaming(t, {}, app => {
@@ -371,7 +372,7 @@ t.test('several streams on one keep-alive connection leave no listener on its so
     await once(app.sse as never, 'connect')
     const { client, raw: response } = replies[number]!
     const data = 'z'.repeat(number * 20_000)
-    // The head goes by itself, so that the rest goes past the response.
+    // The head is sent alone, so that the rest goes past the response.
     await client.send('first', number)
     await app.sse.toChannel('room', 'second', data, { raw: true, transient: true })
     t.equal(response.socket, socket)
@@ -386,13 +387,13 @@ t.test('several streams on one keep-alive connection leave no listener on its so
   t.same(parseResponses(raw.received).map(({ body }) => body.toString()), expected)
 })
 
-t.test('what is published after a stream has ended does not reach the next response on its connection', async t => {
+t.test('an event that is published after a stream has ended does not reach the next response on its connection', async t => {
   const { app, port, replies } = await streaming(t)
   const raw = open(t, port)
   await raw.until(() => raw.head !== '')
   const { client } = replies[0]!
   await client.send('one', 1)
-  // In line when the stream is told to end: it still goes.
+  // This event is queued when the stream is told to end, so it is still sent.
   app.sse.toChannel('room', 'two', 2, { transient: true })
   client.close()
   app.sse.toChannel('room', 'late', 3, { transient: true })
@@ -406,7 +407,7 @@ t.test('what is published after a stream has ended does not reach the next respo
   ])
 })
 
-t.test('a stream that is ended while its socket refuses bytes ends complete, and the next response is right', async t => {
+t.test('a stream that is ended while its socket refuses bytes ends completely, and the next response is right', async t => {
   const { app, port, replies } = await streaming(t, { maxBufferedBytes: 64 * 1024 * 1024, historySize: 0 })
   const connected = once(app.server, 'connection')
   const raw = open(t, port)
@@ -426,7 +427,7 @@ t.test('a stream that is ended while its socket refuses bytes ends complete, and
   client.close()
   raw.socket.write(requestText({ path: '/plain' }))
   const parts: Buffer[] = [raw.received]
-  // Joined once: there are megabytes.
+  // The bytes are joined only once, because there are megabytes of them.
   raw.socket.removeAllListeners('data')
   raw.socket.on('data', data => parts.push(data))
   raw.resume()

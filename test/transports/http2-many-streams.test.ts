@@ -1,4 +1,4 @@
-// Hundreds of streams on one HTTP/2 connection. Each has a flow control window of its own; all share the connection's.
+// Hundreds of streams on one HTTP/2 connection. Each has its own flow control window, and all share the connection's window.
 import { EventEmitter, once } from 'node:events'
 import type { RequestListener } from 'node:http'
 import { connect as connectHttp2, constants, createServer, type ClientHttp2Session } from 'node:http2'
@@ -41,7 +41,7 @@ function bytesOf (stream: Http2Stream): number {
   return stream.parts.reduce((sum, { length }) => sum + length, 0)
 }
 
-/** The data of the events of one name, once there are so many bytes. */
+/** The data of the events with one name, when this number of bytes has come. */
 async function dataOf (stream: Http2Stream, name: string, bytes: number): Promise<string[]> {
   await stream.until(() => bytesOf(stream) >= bytes)
   await stream.until(() => stream.text.endsWith('\n\n'))
@@ -54,7 +54,7 @@ for (const [name, server, options] of [
   ['in clear text', {}, {}],
   ['over TLS', { https: { key, cert } }, { ca: cert }]
 ] as const) {
-  t.test(`${STREAMS} streams on one connection ${name} each get all that is for them, in order`, async t => {
+  t.test(`${STREAMS} streams on one connection ${name} each get all their events in order`, async t => {
     const app = await serve(t, {}, server)
     const session = await connect(t, app, options)
     const streams = await openMany(session, STREAMS)
@@ -82,9 +82,9 @@ for (const [name, server, options] of [
   })
 }
 
-// With the windows as they are by default: 65,535 bytes for each stream and for the connection. Node's client gives the
-// connection's back as bytes come, and a stream's as they are read.
-t.test(`of ${STREAMS} streams on one connection, half of which do not read, the others get everything at once`, async t => {
+// The windows have their default size: 65,535 bytes for each stream and for the connection. Node's client extends the
+// connection's window when bytes come, and a stream's window when they are read.
+t.test(`if half of ${STREAMS} streams on one connection do not read, the others get everything at once`, async t => {
   const app = await serve(t, { maxBufferedBytes: 8 * 1024 * 1024 })
   const session = await connect(t, app)
   const streams = await openMany(session, STREAMS)
@@ -107,19 +107,19 @@ t.test(`of ${STREAMS} streams on one connection, half of which do not read, the 
   for (const stream of stuck) t.ok(isSame(await dataOf(stream, 'filling', published * data.length), expected))
 })
 
-/** What a stream and a connection may get until told that they may get more. */
+/** How many bytes the server may send to a stream or a connection until the client extends the window. */
 const WINDOW = 65_535
 const WINDOW_WITHOUT_END = 2 ** 31 - 1
 
 /**
- * A client of HTTP/2 (RFC 9113) by hand, since Node's gives windows back by itself: the connection's as bytes come, a
- * stream's until its own buffers are full, which differ with the version.
+ * A simple HTTP/2 client (RFC 9113). Node's client extends windows by itself: the connection's when bytes come, a stream's
+ * until its own buffers are full. The size of these buffers differs between versions.
  */
 class FrameClient {
   readonly socket: Socket
-  /** Bytes of DATA on all streams; only they count for the windows. */
+  /** Bytes of DATA on all streams. Only these count for the windows. */
   received = 0
-  /** With which code the server reset a stream. */
+  /** The error codes of the streams that the server has reset. */
   readonly resets = new Map<number, number>()
   readonly #texts = new Map<number, string>()
   readonly #changes = new EventEmitter()
@@ -137,7 +137,7 @@ class FrameClient {
     this.#write(4, 0, 0, Buffer.alloc(0))
   }
 
-  /** Gives every stream, open or to come, a window without end. */
+  /** Gives every open or later stream an unlimited window. */
   widenStreams (): void {
     const initialWindow = Buffer.alloc(6)
     initialWindow.writeUInt16BE(4, 0)
@@ -145,21 +145,21 @@ class FrameClient {
     this.#write(4, 0, 0, initialWindow)
   }
 
-  /** Requests a stream. Client's streams have odd numbers. */
+  /** Requests a stream. The streams of a client have odd numbers. */
   request (stream: number, path: string): void {
     const literal = (index: number, text: string): Buffer => Buffer.concat([Buffer.of(index, text.length), Buffer.from(text)])
-    // HPACK's static table: `:method: GET`, `:scheme: http`, `:path`, `:authority`. END_STREAM and END_HEADERS.
+    // From HPACK's static table: `:method: GET`, `:scheme: http`, `:path`, `:authority`. The flags are END_STREAM and END_HEADERS.
     this.#write(1, 5, stream, Buffer.concat([Buffer.of(0x82, 0x86), literal(4, path), literal(1, 'localhost')]))
   }
 
-  /** Lets the server send so many bytes more. */
+  /** Lets the server send more bytes on the connection. */
   widen (bytes: number): void {
     const increment = Buffer.alloc(4)
     increment.writeUInt32BE(bytes)
     this.#write(8, 0, 0, increment)
   }
 
-  /** Requests so many streams, and resolves once each has its greeting. */
+  /** Requests streams, and resolves when each has its greeting. */
   async openMany (count: number): Promise<number[]> {
     const streams = Array.from({ length: count }, (_, number) => 2 * number + 1)
     for (const stream of streams) this.request(stream, '/events')
@@ -197,7 +197,7 @@ class FrameClient {
         this.#texts.set(stream, this.text(stream) + bytes.toString('latin1', 9, end))
       }
       if (bytes[3] === 3) this.resets.set(stream, bytes.readUInt32BE(9))
-      // SETTINGS are acknowledged.
+      // SETTINGS must be acknowledged.
       if (bytes[3] === 4 && bytes[4] === 0) this.#write(4, 1, 0, Buffer.alloc(0))
       bytes = bytes.subarray(end)
     }
@@ -205,12 +205,12 @@ class FrameClient {
   }
 }
 
-// Node holds at most 10 MB for a session, bytes that wait for a window included. Past that it refuses new streams.
+// Node holds at most 10 MB for a session, including bytes that wait for a window. Above that it refuses new streams.
 for (const [name, limit, reset] of [
-  ['Node\'s limit for a session takes no more streams', {}, constants.NGHTTP2_ENHANCE_YOUR_CALM],
-  ['it may take, by the server\'s maxSessionMemory, takes more streams', { maxSessionMemory: 100 }, undefined]
+  ['takes no more streams above Node\'s limit for a session', {}, constants.NGHTTP2_ENHANCE_YOUR_CALM],
+  ['takes more streams below the server\'s maxSessionMemory', { maxSessionMemory: 100 }, undefined]
 ] as const) {
-  t.test(`a connection whose streams are behind by more than ${name}, and those that it has go on`, async t => {
+  t.test(`a connection with many waiting bytes ${name}, and its open streams go on`, async t => {
     const app = await serve(t, { maxBufferedBytes: 8 * 1024 * 1024, heartbeatInterval: 0 }, { serverFactory: (handler: RequestListener) => createServer(limit, handler as never) })
     const disconnects = recordDisconnects(app)
     const client = new FrameClient(portOf(app))
@@ -220,8 +220,8 @@ for (const [name, limit, reset] of [
     const data = 'd'.repeat(60_000)
     for (let number = 0; number < 3; number++) await app.sse.toChannel('room', 'filling', data, { raw: true })
     const [watcher] = await openMany(await connect(t, app), 1)
-    // Each takes the first one whole, of the second what its window still admits. By the time that a later one has gone
-    // all the way on another connection, the second is in Node's hands.
+    // Each stream takes the first event, and of the second what its window still allows. When a later event has arrived on
+    // another connection, Node has the rest of the second.
     while (app.sse.stats().bufferedBytes > streams.length * (2 * data.length + 200)) await new Promise(resolve => setImmediate(resolve))
     await app.sse.toChannel('room', 'filling', data, { raw: true })
     await dataOf(watcher!, 'filling', data.length)
@@ -246,10 +246,10 @@ for (const [name, limit, reset] of [
 interface UsedUp {
   readonly app: FastifyInstance
   readonly disconnects: Disconnect[]
-  /** Its window is used up. */
+  /** The client whose window is used up. */
   readonly client: FrameClient
   readonly streams: number[]
-  /** On another connection. */
+  /** A stream on another connection. */
   readonly other: Http2Stream
   readonly expected: string[]
 }
@@ -275,7 +275,7 @@ async function usedUp (t: Test, options: SSEPluginOptions): Promise<UsedUp> {
   return { app, disconnects, client, streams, other, expected }
 }
 
-t.test('streams whose connection has no window left wait, and get everything once it has', async t => {
+t.test('streams whose connection has no window left wait, and get everything when the window is extended', async t => {
   const { disconnects, client, streams, expected } = await usedUp(t, {})
   t.equal(client.received, WINDOW)
   client.widen(WINDOW_WITHOUT_END - WINDOW)
@@ -288,7 +288,7 @@ t.test('streams whose connection has no window left wait, and get everything onc
   t.same(disconnects, [])
 })
 
-t.test('streams whose connection gets no window any more are stalled, each of them, and no other', async t => {
+t.test('all streams of a connection whose window is never extended are stalled, and no others are', async t => {
   const { app, disconnects, streams, other } = await usedUp(t, { stallTimeout: 1000 })
   while (app.sse.clientCount() > 1) await nextDisconnect(app)
   t.equal(disconnects.length, streams.length)

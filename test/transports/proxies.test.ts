@@ -1,4 +1,4 @@
-// Real proxies in front of a real app: with the files that users are shown, with defaults, and with compression.
+// Real proxies in front of a real app: with the example files, with default settings, and with compression.
 import t from 'tap'
 import { buildApp, listen } from '../support/app.js'
 import { nextDisconnect } from '../support/disconnects.js'
@@ -13,12 +13,12 @@ interface Setting {
   readonly compresses?: true
 }
 
-/** How long the proxies let a connection be idle here. */
+/** How long the proxies allow a connection to be idle in these tests. */
 const IDLE = '2s'
 const HEARTBEAT = 200
-/** More than what proxies think is worth compressing. */
+/** It is longer than the minimum size for compression in proxies. */
 const LONG = 'long enough '.repeat(100)
-/** What an EventSource of a browser asks for. */
+/** The headers of a browser's EventSource. */
 const HEADERS = { accept: 'text/event-stream', 'accept-encoding': 'gzip, deflate, br' }
 
 const nginx = exampleFile('nginx').replace('90s', IDLE)
@@ -35,14 +35,14 @@ const settings: readonly Setting[] = [
     compresses: true
   },
   { title: 'HAProxy', proxy: 'haproxy', configuration: haproxy },
-  // It does not, since the stream says no-transform.
+  // It does not compress, because the stream has no-transform.
   { title: 'HAProxy that may compress', proxy: 'haproxy', configuration: haproxy.replace('backend app\n', '$&  compression algo gzip\n  compression type text/event-stream\n') },
   { title: 'Caddy', proxy: 'caddy', configuration: exampleFile('caddy') }
 ]
 
 const compressing: readonly Setting[] = [
   ...settings,
-  // It holds back what it compresses, and leaves what is compressed.
+  // It holds back streams that it compresses itself, but passes on compressed ones.
   { title: 'Caddy that compresses all', proxy: 'caddy', configuration: exampleFile('caddy').replace('encode @other gzip', COMPRESS_ALL) }
 ]
 
@@ -77,7 +77,7 @@ for (const { title, proxy, configuration, compresses } of settings) {
       t.notOk(client.closed)
     })
 
-    await t.test('a client that leaves is noticed, and goes on where it was', async t => {
+    await t.test('the hub notices a client that leaves, and the client resumes', async t => {
       const gone = nextDisconnect(app)
       client.destroy()
       t.equal((await gone).reason, 'client')
@@ -92,7 +92,7 @@ for (const { title, proxy, configuration, compresses } of settings) {
 }
 
 for (const { title, proxy, configuration } of compressing) {
-  t.test(`behind ${title}, what the hub compresses comes as it is sent, and is compressed once`, { skip: without(proxy) }, async t => {
+  t.test(`behind ${title}, compressed events come when they are sent, and are compressed only by the hub`, { skip: without(proxy) }, async t => {
     const app = await buildApp(t, { heartbeatInterval: HEARTBEAT, compress: true })
     app.get('/', (_request, reply) => { reply.sse('room') })
     const port = await startProxy(t, proxy, configuration, await listen(app))

@@ -1,4 +1,4 @@
-// Servers that the application makes itself and gives to Fastify as its `serverFactory`.
+// Servers that the application makes itself, with Fastify's `serverFactory`.
 import { createServer, ServerResponse, type RequestListener } from 'node:http'
 import { connect as connectHttp2, createSecureServer, createServer as createHttp2Server } from 'node:http2'
 import { createServer as createHttpsServer } from 'node:https'
@@ -21,7 +21,7 @@ async function serve (t: Test, factory: (handler: RequestListener) => unknown, h
   return { app, port: await listen(app) }
 }
 
-/** What a stream must do on any server. */
+/** Checks what a stream must do on any server. */
 async function checkStreams (t: Test, app: FastifyInstance, stream: Pick<RawClient, 'untilEvents' | 'until' | 'untilClosed' | 'text'>): Promise<void> {
   await stream.untilEvents(1)
   const data = [{ text: 'plain' }, { text: 'é漢😀'.repeat(100) }, { text: 'long '.repeat(30_000) }]
@@ -91,20 +91,20 @@ t.test('one port for HTTP and HTTPS: a server of node:net in front of two', asyn
       return createNetServer(socket => socket.once('data', first => {
         socket.pause()
         socket.unshift(first)
-        // 22: a TLS handshake.
+        // A TLS handshake begins with 22.
         servers[first[0] === 22 ? 1 : 0].emit('connection', socket)
         process.nextTick(() => socket.resume())
       }))
     })
     const raw = open(t, port, secure)
     const ended = raw.until(() => raw.complete).then(() => raw.destroy())
-    // Fastify can't end what it does not know as idle, so the connection must be ended by the client.
+    // Fastify can't end idle connections of these servers, because it does not know them. So the client ends its connection.
     await checkStreams(t, app, raw)
     await ended
   }
 })
 
-t.test('a limit for silent connections that the factory sets does not cut a stream', async t => {
+t.test('the factory\'s limit for silent connections does not cut a stream', async t => {
   const { app, port } = await serve(t, handler => createServer(handler).setTimeout(100), 500)
   const raw = open(t, port, false)
   await raw.untilEvents(1)

@@ -1,5 +1,5 @@
-// The time limits of the HTTP server: none of them cuts a healthy stream, and each holds again once the stream is over.
-// That a limit has passed is told by a connection to which it applies, opened after the stream.
+// The time limits of the HTTP server. None of them cuts a healthy stream, and each works again after the stream. To see that a
+// limit has passed, a test opens another connection after the stream and waits until the limit cuts it.
 import { once } from 'node:events'
 import { connect as connectHttp2, type ClientHttp2Session } from 'node:http2'
 import { Transform, type Readable } from 'node:stream'
@@ -20,13 +20,13 @@ interface Served {
   readonly port: number
 }
 
-/** Without heartbeats, unless they are asked for: what a stream survives must not be their merit. */
+/** There are no heartbeats unless a test asks for them. Otherwise they might keep the stream open. */
 async function serve (t: Test, server: object, options: SSEPluginOptions = {}, prepare = (_app: FastifyInstance): void => {}): Promise<Served> {
   const app = await buildApp(t, { heartbeatInterval: 0, ...options }, server as FastifyServerOptions)
   prepare(app)
   app.get('/events', (_request, reply) => { reply.sse('room') })
   app.route({ method: ['GET', 'POST'], url: '/plain', handler: async () => 'plain' })
-  // Says nothing, so that only a limit ends it.
+  // It never answers, so only a limit ends its connection.
   app.get('/never', (_request, reply) => { reply.hijack() })
   return { app, port: await listen(app) }
 }
@@ -40,9 +40,9 @@ async function untilCut (t: Test, port: number, request: RawRequest): Promise<vo
 
 const NEVER = { path: '/never' }
 
-/** With each limit a request after which a connection is cut by it. */
+/** For each limit, a request after which the limit cuts the connection. */
 const LIMITS: Record<string, readonly [server: object, request: RawRequest]> = {
-  // Its body never comes.
+  // The body of this request never comes.
   requestTimeout: [{ requestTimeout: 100, http: { headersTimeout: 100, connectionsCheckingInterval: 20 } }, { method: 'POST', path: '/plain', headers: { 'content-type': 'text/plain', 'content-length': '5' } }],
   keepAliveTimeout: [{ keepAliveTimeout: 50 }, { path: '/plain' }],
   connectionTimeout: [{ connectionTimeout: 100 }, NEVER],
@@ -52,7 +52,7 @@ const LIMITS: Record<string, readonly [server: object, request: RawRequest]> = {
 }
 
 for (const [name, [server, request]] of Object.entries(LIMITS)) {
-  t.test(`${name}: a stream that is silent for longer lives`, async t => {
+  t.test(`${name} does not cut a stream that is silent for longer`, async t => {
     const { app, port } = await serve(t, server)
     const disconnects = recordDisconnects(app)
     const stream = await openStream(t, port)
@@ -67,7 +67,7 @@ for (const [name, [server, request]] of Object.entries(LIMITS)) {
 t.test('connectionTimeout', async t => {
   const LIMITED = { connectionTimeout: 100 }
 
-  t.test('a stream over TLS lives', async t => {
+  t.test('does not cut a stream over TLS', async t => {
     const { key, cert } = selfSigned()
     const { app, port } = await serve(t, { ...LIMITED, https: { key, cert } })
     const open = (path: string): RawClient => {
@@ -81,7 +81,7 @@ t.test('connectionTimeout', async t => {
     await checkReceives(t, app.sse, stream)
   })
 
-  t.test('a stream that an onSend hook pipes elsewhere lives', async t => {
+  t.test('does not cut a stream that an onSend hook pipes into another one', async t => {
     const { app, port } = await serve(t, LIMITED, {}, app => app.addHook('onSend', async (_request, _reply, payload) => {
       return (payload as Readable).pipe(new Transform({ transform: (chunk, _encoding, done) => done(null, chunk) }))
     }))
@@ -90,7 +90,7 @@ t.test('connectionTimeout', async t => {
     await checkReceives(t, app.sse, stream)
   })
 
-  t.test('of two pipelined streams both live', async t => {
+  t.test('does not cut two pipelined streams', async t => {
     const { app, port } = await serve(t, LIMITED)
     const raw = await openStream(t, port)
     const connected = nextClient(app)
@@ -110,8 +110,8 @@ t.test('connectionTimeout', async t => {
     t.equal(ids[1]!.at(-1), late)
   })
 
-  // Each would hang where the limit is not given back.
-  t.test('holds again for the request that was pipelined behind a stream', { timeout: 20_000 }, async t => {
+  // Each of these tests would hang if the limit was not restored.
+  t.test('works again for a request that was pipelined after a stream', { timeout: 20_000 }, async t => {
     const { app, port } = await serve(t, LIMITED)
     const raw = await openStream(t, port)
     raw.socket.write(requestText(NEVER))
@@ -122,7 +122,7 @@ t.test('connectionTimeout', async t => {
     t.equal(raw.complete, true)
   })
 
-  t.test('holds again for the next request', { timeout: 20_000 }, async t => {
+  t.test('works again for the next request', { timeout: 20_000 }, async t => {
     const { app, port } = await serve(t, LIMITED)
     const raw = await openStream(t, port)
     app.sse.clients()[0]!.close()
@@ -131,7 +131,7 @@ t.test('connectionTimeout', async t => {
     await raw.untilClosed()
   })
 
-  t.test('holds again between requests where keepAliveTimeout is off', { timeout: 20_000 }, async t => {
+  t.test('works again between requests if keepAliveTimeout is off', { timeout: 20_000 }, async t => {
     const { app, port } = await serve(t, LIMITED)
     app.server.keepAliveTimeout = 0
     const raw = await openStream(t, port)
@@ -140,7 +140,7 @@ t.test('connectionTimeout', async t => {
     await raw.untilClosed()
   })
 
-  t.test('is not in force between requests where keepAliveTimeout is', async t => {
+  t.test('does not apply between requests if keepAliveTimeout does', async t => {
     const { app, port } = await serve(t, LIMITED)
     const raw = await openStream(t, port)
     app.sse.clients()[0]!.close()
@@ -151,7 +151,7 @@ t.test('connectionTimeout', async t => {
     t.equal(parseResponses(raw.received)[1]!.body.toString(), 'plain')
   })
 
-  t.test('a client that does not read is still stalled', async t => {
+  t.test('does not change that a client that does not read is stalled', async t => {
     const { app, port } = await serve(t, LIMITED, { stallTimeout: 300, maxBufferedBytes: 64 * 1024 * 1024, historySize: 0 })
     const raw = await openStream(t, port)
     raw.pause()
@@ -176,8 +176,8 @@ t.test('HTTP/2', async t => {
     t.equal(stream.closed, false)
   }
 
-  // `session.close()` of Fastify's: no new streams, and those that are open go on.
-  t.test('http2SessionTimeout: a silent session takes no more streams, and those that it has live', async t => {
+  // Fastify calls `session.close()`: there are no new streams, and open streams go on.
+  t.test('http2SessionTimeout: a silent session takes no more streams, and its open streams go on', async t => {
     const served = await serve(t, { http2: true, http2SessionTimeout: 100 })
     const connection = await session(t, served.port)
     const told = once(connection, 'goaway')
@@ -185,7 +185,7 @@ t.test('HTTP/2', async t => {
     for (const stream of streams) await stream.untilEvents(1)
     await told
     for (const stream of streams) await checkAlive(t, served, stream)
-    // Up to Node 24 the call throws, from Node 26 on its stream has the error.
+    // In versions up to Node 24 the call throws. From Node 26 on, its stream emits the error.
     await t.rejects(async () => { await once(connection.request({ ':path': '/events' }), 'response') }, { code: 'ERR_HTTP2_GOAWAY_SESSION' })
     const another = new Http2Stream(await session(t, served.port), '/events')
     await another.untilEvents(1)
@@ -194,8 +194,8 @@ t.test('HTTP/2', async t => {
     await once(connection, 'close')
   })
 
-  // There Node destroys the session, and all that is on it. Fastify makes the time http2SessionTimeout's.
-  t.test('connectionTimeout: a session with streams that are silent for longer lives by their heartbeats', async t => {
+  // With this limit, Node destroys the session with all its streams. Fastify sets it to the value of http2SessionTimeout.
+  t.test('connectionTimeout: heartbeats keep a session open whose streams have no events for longer', async t => {
     const served = await serve(t, { http2: true, connectionTimeout: 2000, http2SessionTimeout: 2000 }, { heartbeatInterval: 50 })
     const disconnects = recordDisconnects(served.app)
     const stream = new Http2Stream(await session(t, served.port), '/events')

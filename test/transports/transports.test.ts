@@ -1,3 +1,4 @@
+// A stream over every transport: HTTP/1.1, HTTP/1.0, HTTPS, HTTP/2, inject(), Unix sockets and pipelining.
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { Agent as HttpAgent, get as httpGet } from 'node:http'
@@ -18,7 +19,7 @@ import { Http2Stream } from '../support/http2-stream.js'
 import { parseEvents, RawClient, requestText, type RawRequest } from '../support/raw-client.js'
 import { parseResponses } from '../support/responses.js'
 
-/** What every transport must carry: an ASCII event, one of many bytes a character, one larger than a write. */
+/** What every transport must carry: a short event, one with several bytes in a character, and one that is larger than a write. */
 const DATA = [{ text: 'plain' }, { text: 'é漢😀'.repeat(100) }, { text: 'long '.repeat(30_000) }]
 
 async function buildStreaming (t: Test, options: SSEPluginOptions = {}, server: object = {}): Promise<FastifyInstance> {
@@ -40,7 +41,7 @@ async function publishAll (app: FastifyInstance): Promise<string[]> {
   return ids
 }
 
-/** Publishes what every transport must carry to an open stream, and checks what came. */
+/** Publishes these events to an open stream, and checks that they come. */
 async function checkCarries (t: Test, app: FastifyInstance, stream: { untilEvents: RawClient['untilEvents'] }): Promise<void> {
   const [greeting] = await stream.untilEvents(1)
   t.equal(greeting!.event, 'sse:open')
@@ -63,7 +64,7 @@ t.test('HTTP/1.1: a chunked response that ends with its last chunk', async t => 
   await raw.until(() => raw.complete)
 })
 
-t.test('HTTP/1.0: no transfer coding, and the end of the connection ends the stream', async t => {
+t.test('HTTP/1.0: there is no transfer coding, and the end of the connection ends the stream', async t => {
   const app = await buildStreaming(t)
   const raw = open(t, await listen(app), { version: '1.0' })
   await checkCarries(t, app, raw)
@@ -78,7 +79,7 @@ t.test('HTTP/1.0: no transfer coding, and the end of the connection ends the str
   t.same(disconnects.map(({ reason }) => reason), ['server'])
 })
 
-t.test('HTTP/1.0: a client that reads late gets everything that was published meanwhile', async t => {
+t.test('HTTP/1.0: a client that reads late gets all events that were published meanwhile', async t => {
   const app = await buildStreaming(t, { maxBufferedBytes: 64 * 1024 * 1024, historySize: 0 })
   const raw = open(t, await listen(app), { version: '1.0' })
   await raw.untilEvents(1)
@@ -132,7 +133,7 @@ t.test('HTTPS', async t => {
     t.match(parseEvents(text)[1], { id, data: JSON.stringify(DATA[1]) })
   })
 
-  t.test('a client that leaves is noticed', async t => {
+  t.test('the hub notices a client that leaves', async t => {
     const app = await buildStreaming(t, {}, { https: { key, cert } })
     const raw = open(t, connectTls({ port: await listen(app), host: '127.0.0.1', ca: cert }))
     await raw.untilEvents(1)
@@ -175,7 +176,7 @@ t.test('HTTP/2', async t => {
     return session
   }
 
-  t.test('in clear text carries a stream, and no connection header', async t => {
+  t.test('in clear text carries a stream, without a connection header', async t => {
     const app = await buildStreaming(t, {}, { http2: true })
     const stream = new Http2Stream(await session(t, app), '/events')
     await checkCarries(t, app, stream)
@@ -206,7 +207,7 @@ t.test('HTTP/2', async t => {
     await checkCarries(t, app, raw)
   })
 
-  t.test('HEAD answers with the head alone and registers no client', async t => {
+  t.test('HEAD answers with only the head and registers no client', async t => {
     const app = await buildStreaming(t, {}, { http2: true })
     let connected = 0
     app.sse.on('connect', () => connected++)
@@ -218,10 +219,10 @@ t.test('HTTP/2', async t => {
     t.equal(app.sse.clientCount(), 0)
   })
 
-  t.test('of several streams on one session, one that does not read holds up none of the others', async t => {
+  t.test('a stream that does not read does not delay the other streams of its session', async t => {
     const app = await buildStreaming(t, { maxBufferedBytes: 8 * 1024 * 1024, historySize: 0 }, { http2: true })
     const connection = await session(t, app)
-    // The session's own window is shared; only the streams' are for the test.
+    // The session's window is shared and large here. The test is about the windows of the streams.
     await once(connection, 'connect')
     connection.setLocalWindowSize(16 * 1024 * 1024)
     const streams = Array.from({ length: 5 }, () => new Http2Stream(connection, '/events'))
@@ -242,7 +243,7 @@ t.test('HTTP/2', async t => {
     t.same((await stuck.untilEvents(1 + published)).slice(1).map(event => event.data), expected, 'it gets all once it reads')
   })
 
-  t.test('a stream that does not read is disconnected past maxBufferedBytes, and the session lives on', async t => {
+  t.test('a stream that does not read is disconnected above maxBufferedBytes, and the session stays open', async t => {
     const app = await buildStreaming(t, { maxBufferedBytes: 100_000 }, { http2: true })
     const connection = await session(t, app)
     await once(connection, 'connect')
@@ -264,8 +265,8 @@ t.test('HTTP/2', async t => {
     await checkAlive(t, app, other)
   })
 
-  t.test('a stream that is closed behind what its window holds back ends complete', async t => {
-    // Sweeps every 10 ms; the other stream's heartbeats show that there were some.
+  t.test('a stream that is closed while its window holds events back ends completely', async t => {
+    // The hub looks for stalled clients every 10 ms. The heartbeats of the other stream show that it has looked some times.
     const app = await buildStreaming(t, { maxBufferedBytes: 8 * 1024 * 1024, heartbeatInterval: 40, stallTimeout: 500 }, { http2: true })
     app.get('/watch', (_request, reply) => { reply.sse() })
     const connection = await session(t, app)
@@ -359,7 +360,7 @@ t.test('an EventSource resumes by itself after the server has ended its stream',
   t.same(received, [first.id, missed.id])
 })
 
-t.test('a pipelined stream waits for its turn behind a slow response and loses nothing', async t => {
+t.test('a pipelined stream waits for its turn after a slow response and loses nothing', async t => {
   const app = await buildStreaming(t)
   let answer = (): void => {}
   const answered = new Promise<void>(resolve => { answer = resolve })
@@ -373,7 +374,7 @@ t.test('a pipelined stream waits for its turn behind a slow response and loses n
   const client = await connected
   const ids: string[] = []
   for (let number = 0; number < 30; number++) ids.push((await app.sse.toChannel('room', 'numbered', number)).id)
-  // More than one write, so that part of it waits behind a full batch.
+  // These are more than one write, so a part of them waits after a full batch.
   ids.push(...await publishAll(app))
   const sent = client.send('own', 'own')
   answer()
@@ -389,7 +390,7 @@ t.test('a pipelined stream waits for its turn behind a slow response and loses n
   t.equal(events.filter(({ event }) => event === 'own').length, 1)
 })
 
-t.test('of two pipelined streams the second flows when the server has ended the first', async t => {
+t.test('the second of two pipelined streams gets its events when the server has ended the first', async t => {
   const app = await buildStreaming(t)
   const raw = open(t, await listen(app))
   await raw.untilEvents(1)
@@ -408,7 +409,7 @@ t.test('of two pipelined streams the second flows when the server has ended the 
   t.same(bodies[1]!.slice(1).map(({ id }) => id), [before.id, after.id])
 })
 
-t.test('a pipelined stream whose connection is lost before its turn is gone', async t => {
+t.test('a pipelined stream whose connection is lost before its turn is removed', async t => {
   const app = await buildStreaming(t)
   app.get('/never', (_request, reply) => { reply.hijack() })
   for (const leave of [
@@ -434,7 +435,7 @@ t.test('a pipelined stream whose connection is lost before its turn is gone', as
   }
 })
 
-t.test('a pipelined stream that the server closes before its turn ends complete when it comes', async t => {
+t.test('a pipelined stream that the server closes before its turn ends completely when its turn comes', async t => {
   const app = await buildStreaming(t)
   let answer = (): void => {}
   const answered = new Promise<void>(resolve => { answer = resolve })
@@ -456,7 +457,7 @@ t.test('a pipelined stream that the server closes before its turn ends complete 
   t.equal(bodies[2], '{"plain":"text"}')
 })
 
-t.test('a keep-alive connection is used again after a stream has ended', async t => {
+t.test('a keep-alive connection can be used again after a stream has ended', async t => {
   const app = await buildStreaming(t)
   const port = await listen(app)
   let connections = 0

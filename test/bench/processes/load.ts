@@ -1,4 +1,4 @@
-// The load client: as many event streams as it is asked for, every event of them checked.
+// The load client: it opens as many event streams as the runner asks for, and checks every event of each.
 import { connect as openSocket, type Socket } from 'node:net'
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
 import { setTimeout } from 'node:timers/promises'
@@ -10,25 +10,25 @@ import { serve } from '../rpc.js'
 export interface Connect {
   readonly port: number
   readonly clients: number
-  /** How many channels there are, and in how many of them each client is. */
+  /** How many channels there are; `perClient` says in how many of them each client is. */
   readonly channels?: number
   readonly perClient?: number
   /** Bytes of an event's data. */
   readonly size: number
-  /** Opens all connections first, and sends all requests then, each with the id of the event that it has had. */
+  /** If set, all connections are opened first. Then all requests are sent, each with the id of the last event it had. */
   readonly lastEventIds?: readonly string[]
-  /** How many of the clients read nothing behind the head. */
+  /** How many of the clients stop reading after the head. */
   readonly stuck?: number
-  /** Of how many publishers the events are, whose numbers take turns: each one's must come in its own order. */
+  /** How many publishers take turns with the numbers. The events of each publisher must come in its own order. */
   readonly publishers?: number
-  /** What comes is counted by its number, and nothing of it is an error: `tally()` tells. */
+  /** Counts how often each number comes, and treats no event as an error. `tally()` gives the result. */
   readonly tallied?: boolean
-  /** How the server compresses, where it does. */
+  /** How the server compresses, if it does. */
   readonly compressed?: Compressed | null
 }
 
 export interface Tally {
-  /** Events that some client lacks, and events that some client has more than once. */
+  /** Events that some client has not got, and events that some client has got more than once. */
   readonly lost: number
   readonly doubled: number
 }
@@ -38,22 +38,22 @@ export interface Result {
   readonly endedAt: number
   readonly deliveries: number
   readonly bytes: number
-  /** Bytes from the sockets since the time of events is taken. */
+  /** Bytes that came from the sockets since the call of `time()`. */
   readonly wire: number
-  /** Milliseconds from an event's publishing until it was read. */
+  /** Milliseconds from the publishing of an event until it was read. */
   readonly p50: number
   readonly p99: number
 }
 
-/** Requests that wait for an answer at a time. */
+/** How many requests may wait for an answer at the same time. */
 const AT_ONCE = 200
-/** A run in which nothing comes for so long, in milliseconds, has lost something. */
+/** If nothing comes for this time, in milliseconds, the run has lost something. */
 const SILENCE = 20_000
 const ALL = Uint8Array.of(1)
-/** Of the clients that share compressed bytes, one in so many is decoded as a whole as well. */
+/** Of the clients that share compressed bytes, one in `SAMPLE` also has its stream decoded as a whole. */
 const SAMPLE = 200
 
-// One buffer for all: it is read out before the next socket's bytes come.
+// All sockets share one buffer: its bytes are read before the next socket's bytes come.
 const shared = Buffer.allocUnsafeSlow(256 * 1024)
 
 class Client {
@@ -65,9 +65,9 @@ class Client {
   /** Resolves with the first byte of the stream. */
   readonly opened: Promise<void>
   readonly connected: Promise<void>
-  /** How often each number has come, where that is wanted. */
+  /** How often each number has come, if that is counted. */
   readonly seen = new Map<number, number>()
-  /** Bytes from its socket. */
+  /** Bytes that came from its socket. */
   wire = 0
   #open!: () => void
 
@@ -90,7 +90,7 @@ class Client {
     this.socket.write(`GET ${path} HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n${encoding}${resume}\r\n`)
   }
 
-  /** Takes the events of several publishers: number n is of the (n - 1) % publishers-th. */
+  /** Takes the events of several publishers: event n is from publisher (n - 1) % publishers. */
   takeTurns (publishers: number): void {
     const next = Array.from({ length: publishers }, (_, publisher) => publisher + 1)
     this.reader.onNumber = number => {
@@ -139,14 +139,14 @@ class Client {
 }
 
 let clients: Client[] = []
-/** Rejects with the first thing that is not as it should be. */
+/** Rejects `failed` with the first fault. */
 let fail!: (reason: string) => void
 const failed = new Promise<never>((_resolve, reject) => { fail = reason => reject(new Error(reason)) })
 failed.catch(() => {})
-/** When something was read last, and when events were. */
+/** When something was read last, and when an event was read last. */
 let readAt = 0
 let dataAt = 0
-/** The last event's number, once known; how many clients have not got theirs; who waits for them. */
+/** The last event's number, after it is known; how many clients have not got that event; what to call when all have. */
 let goal = Infinity
 let missing = 0
 let onGoal = (): void => {}
@@ -156,7 +156,7 @@ function settle (): void {
   if (--missing === 0) onGoal()
 }
 
-/** The channels of a client, the same in every run, and how it gets from one event to its next. */
+/** The channels of a client, which are the same in every run, and its distances from one event to the next. */
 function subscription (index: number, channels: number, perClient: number): { path: string, first: number, steps: Uint8Array } {
   if (channels === 1) return { path: '/events', first: 1, steps: ALL }
   const own = new Set<number>()
@@ -175,7 +175,7 @@ const methods = {
   async connect ({ port, clients: count, channels = 1, perClient = 1, size, lastEventIds, stuck = 0, publishers = 1, tallied = false, compressed = null }: Connect): Promise<number> {
     const create = (index: number): { client: Client, path: string } => {
       const { path, first, steps } = subscription(index, channels, perClient)
-      // The events' numbers are one more than the places of the ids before them.
+      // The id at place 0 is the id before event 1.
       const from = lastEventIds === undefined ? first : index % lastEventIds.length + 1
       const reader = compressed === null
         ? new EventReader(size, from, steps)
@@ -207,7 +207,7 @@ const methods = {
     return now()
   },
 
-  /** From here on takes the time of each event. */
+  /** From now on measures the time of each event. */
   time (): void {
     histogram.reset()
     for (const client of clients) {
@@ -217,7 +217,7 @@ const methods = {
   },
 
   /**
-   * Waits until all have everything.
+   * Waits until all clients have all events.
    * @param last the number of the last event
    */
   async finish (last: number): Promise<Result> {
@@ -255,7 +255,7 @@ const methods = {
   },
 
   /**
-   * Waits until nothing has come for a while, and looks at what has.
+   * Waits until nothing has come for a time, and counts what has come.
    * @param last the number of the last event
    * @param quiet milliseconds
    */
@@ -273,8 +273,8 @@ const methods = {
   },
 
   /**
-   * Opens streams one after the other, so many at a time, each closed when its first byte has come.
-   * @returns how many a second
+   * Opens streams, `atOnce` at a time, and closes each when its first byte has come.
+   * @returns how many in a second
    */
   async churn ({ port, milliseconds, atOnce, size }: { port: number, milliseconds: number, atOnce: number, size: number }): Promise<number> {
     const startedAt = now()

@@ -1,14 +1,14 @@
-// Clients that read so many bytes a second, of a stream of states.
+// Clients that read a stream of states at a given rate of bytes.
 import { connect, type Socket } from 'node:net'
 import { ChunkReader } from '../chunk-reader.js'
 import { now } from '../payload.js'
 import { serve } from '../rpc.js'
 
-/** Between two reads, in milliseconds. */
+/** Milliseconds between two reads. */
 const TURN = 50
 const NUMBER = /\{"n":"(\d+)"/g
 
-/** What a client has had, and when. */
+/** Notes which events a client has read, and when. */
 class Reader extends ChunkReader {
   readonly numbers: Array<[number: number, time: number]> = []
   #rest = ''
@@ -24,13 +24,13 @@ class Reader extends ChunkReader {
 class Client {
   readonly reader = new Reader()
   readonly socket: Socket
-  /** When, and how many bytes it had read. */
+  /** The time of each read, and how many bytes the client had read until then. */
   readonly samples: Array<[time: number, read: number]> = []
   readonly ended: Promise<never>
   #read = 0
 
   constructor (path: string, id: number) {
-    // What is read ahead of its turn has left the server, as what the kernel holds.
+    // Bytes that Node reads ahead have left the server, like those in the kernel's buffers. So Node may read only 1 KB ahead.
     this.socket = connect({ path, readableHighWaterMark: 1024 } as never)
     this.ended = new Promise((_resolve, reject) => this.socket.on('close', () => reject(new Error(`client ${id} was closed`))))
     this.ended.catch(() => {})
@@ -54,7 +54,7 @@ class Client {
 let clients: Client[] = []
 let reading: NodeJS.Timeout | undefined
 
-/** How many of the first samples hold a condition, which those behind them do not. */
+/** How many samples there are before the first one that does not hold the condition. */
 function countWhile<Sample> (samples: readonly Sample[], holds: (sample: Sample) => boolean): number {
   let low = 0
   let high = samples.length
@@ -66,13 +66,13 @@ function countWhile<Sample> (samples: readonly Sample[], holds: (sample: Sample)
   return low
 }
 
-/** The last sample that is not later. */
+/** The last sample at or before a time. */
 function sampleAt<Sample extends readonly [time: number, ...values: number[]]> (samples: readonly Sample[], time: number): Sample {
   return samples[Math.max(0, countWhile(samples, ([at]) => at <= time) - 1)]!
 }
 
 const methods = {
-  /** Connects, and reads all until every client has so many events. */
+  /** Connects, and reads everything until every client has this number of events. */
   async connect ({ path, count, events }: { path: string, count: number, events: number }): Promise<void> {
     clients = Array.from({ length: count }, (_, id) => new Client(path, id))
     while (clients.some(({ reader }) => reader.numbers.length < events)) {
@@ -81,7 +81,7 @@ const methods = {
     }
   },
 
-  /** From here on reads at a rate. */
+  /** From now on the clients read at a rate. */
   pace (bytesPerSecond: number): void {
     let last = now()
     const credits = clients.map(() => 0)
@@ -89,7 +89,7 @@ const methods = {
       const time = now()
       for (const [i, client] of clients.entries()) {
         credits[i]! += (time - last) * bytesPerSecond / 1e6
-        // What there was nothing to read for is not read later at once.
+        // If there was nothing to read, the client does not read faster later to make up for it.
         credits[i] = Math.min(bytesPerSecond, credits[i]! - client.read(Math.floor(credits[i]!)))
       }
       last = time
@@ -97,22 +97,23 @@ const methods = {
   },
 
   /**
-   * How far behind keys were, in seconds: from when one changed until its next value was read.
+   * How late the new values of keys were, in seconds: from the change of a key until its next value was read.
    * @param times when each event was published
-   * @param samples of each client, at the server: when, bytes that the kernel had taken, bytes that waited
-   * @returns at most: how long after all was read that the kernel held and that waited when the key changed; how long after all
-   *   was read that the kernel held; how long the rest of it took
+   * @param samples for each client, at the server: the time, bytes that the kernel had taken, bytes that waited in the process
+   * @returns the worst of each: `lag` is the time from the reading of all bytes that the kernel had when the key changed.
+   *   `excess` is the time from the reading of all bytes that the kernel had and that waited. `lap` is the reading time of the
+   *   bytes that waited.
    */
   judge ({ symbols, times, samples }: { symbols: number, times: readonly number[], samples: ReadonlyArray<ReadonlyArray<readonly [number, number, number]>> }) {
     clearInterval(reading)
     const worst = { excess: 0, lag: 0, lap: 0 }
     for (const [id, { samples: reads, reader, socket }] of clients.entries()) {
       const there = samples[id]!
-      /** When it had read so many bytes. */
+      /** When the client had read this number of bytes. */
       const readAt = (bytes: number): number => reads[countWhile(reads, ([, read]) => read < bytes)]?.[0] ?? Infinity
       const judge = (number: number, readIt: number): void => {
         const changed = times[number]
-        // What has changed before the samples begin is of the first state.
+        // What changed before the first sample belongs to the initial states.
         if (changed === undefined || changed < there[0]![0]) return
         const [, taken, waiting] = sampleAt(there, changed)
         const due = readAt(taken + waiting)
@@ -128,7 +129,7 @@ const methods = {
         if (number <= before) throw new Error(`a key of client ${id} went from ${before} to ${number}`)
         judge(before + symbols, time)
       }
-      // What it has not read yet.
+      // These are the changes that the client has not read yet.
       for (const before of had.values()) judge(before + symbols, reads.at(-1)![0])
       socket.destroy()
     }

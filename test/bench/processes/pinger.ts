@@ -1,11 +1,11 @@
-// Another user of the same server: small requests at a steady rate, each timed from its sending.
+// Another user of the same server. It sends small requests at a steady rate and measures each from its sending.
 import http from 'node:http'
 import { createHistogram } from 'node:perf_hooks'
 import { setTimeout } from 'node:timers/promises'
 import { now } from '../payload.js'
 import { serve } from '../rpc.js'
 
-/** In milliseconds. */
+/** The times are in milliseconds. */
 export interface Pings {
   readonly p50: number
   readonly p99: number
@@ -49,7 +49,7 @@ function figures (): Pings {
 }
 
 const methods = {
-  /** Opens all connections that it may need: a new one may have to wait behind others to be accepted. */
+  /** Opens all connections that it may need. A new connection may have to wait until others are accepted. */
   async open (port: number): Promise<void> {
     await Promise.all(Array.from({ length: CONNECTIONS }, () => ping(port)))
     histogram.reset()
@@ -58,7 +58,7 @@ const methods = {
     running = run(port, perSecond)
     running.catch(() => {})
   },
-  /** What has come since it started, or since the last call of this. */
+  /** The results since the start, or since the last call. */
   take (): Pings {
     const pings = figures()
     histogram.reset()

@@ -1,4 +1,4 @@
-// The process that is measured: one subject, and whatever publishes through it.
+// The measured process: it runs one subject and publishes through it.
 import type { Socket } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
 import { channelCost, type Channels } from '../in-process.js'
@@ -16,7 +16,7 @@ subject.server.on('connection', (socket: Socket) => {
   sockets.add(socket)
   socket.on('close', () => sockets.delete(socket))
 })
-// A peer may reject when a client leaves.
+// Some peers reject when a client leaves.
 process.on('unhandledRejection', () => {})
 
 const methods = {
@@ -28,7 +28,7 @@ const methods = {
   insist: (how: Flow) => flow(payload => subject.insist!('all', payload), how),
   fill: ({ count, size }: { count: number, size: number }) =>
     subject.fill!(Array.from({ length: count }, (_, index) => payloadOf(index + 1, size))),
-  /** Publishes with nobody there, on one core: how many a second. */
+  /** Publishes without a client, on one core. It tells how many publishes there are in a second. */
   async publish ({ milliseconds, size }: { milliseconds: number, size: number }): Promise<number> {
     const payload = payloadOf(1, size)
     const startedAt = now()
@@ -41,13 +41,13 @@ const methods = {
     return count / (now() - startedAt) * 1e6
   },
   channels: (how: Channels) => channelCost(how),
-  /** CPU time so far and memory now, in microseconds and bytes. */
+  /** The CPU time until now in microseconds, and the memory now in bytes. */
   async usage () {
     const { user, system } = process.cpuUsage()
     const { rss } = process.memoryUsage()
     return { cpu: user + system, rss, peak: process.resourceUsage().maxRSS * 1024 }
   },
-  /** Resident bytes with the garbage gone. */
+  /** Resident bytes after garbage collection. */
   async resident (): Promise<number> {
     for (let times = 0; times < 3; times++) {
       gc!()

@@ -1,5 +1,5 @@
-// The process that is measured where events are states: a hub whose events may have keys, and what a slow client costs it.
-// Those come over a Unix socket, for which the kernel holds little.
+// The measured process of the `states` scenario: a hub whose events may have keys. It also measures what a slow client costs.
+// Slow clients connect to a Unix socket, for which the kernel buffers little.
 import { createServer, type Socket } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
 import Fastify from 'fastify'
@@ -10,13 +10,14 @@ import { now } from '../payload.js'
 import { serve } from '../rpc.js'
 import type { Payload, Subject } from '../subjects/subject.js'
 
-/** Publishes between two looks at what waits, how many looks there may be, and at how many clients. */
+/** There is a look at what waits every `LOOK` publishes, at most `LOOKS` times, for at most `SLOW` clients. */
 const LOOK = 20
 const LOOKS = 6000
 const SLOW = 100
 
-// What is taken note of is in memory before any is measured: for each look and client when, what the kernel had taken since
-// the beginning, and what waited for it in the process; and when each event was published, by its number.
+// The memory for the notes is allocated before anything is measured. For each look and client, it has the time, the bytes that
+// the kernel has taken since the beginning, and the bytes that wait in the process. For each event, it has the time of
+// publishing.
 const samples = new Float64Array(SLOW * LOOKS * 3)
 const times = new Float64Array(LOOK * LOOKS)
 let looks = 0
@@ -26,11 +27,11 @@ let keyed = true
 const app = Fastify({ forceCloseConnections: true })
 await app.register(sse, { historySize: symbols })
 
-/** A client that comes over the Unix socket. */
+/** A client on the Unix socket. */
 interface Slow {
   readonly socket: Socket
   client: Client | null
-  /** Calls that wrote. */
+  /** How many calls have written to its socket. */
   writes: number
 }
 
@@ -53,7 +54,7 @@ createServer(socket => {
   app.server.emit('connection', socket)
 }).listen(process.argv[3])
 
-/** Counts what leaves the process by a call each. */
+/** Counts the calls that write to a socket. */
 function countWrites (one: Slow): void {
   const socket = one.socket as unknown as Record<'_write' | '_writev', (...args: unknown[]) => unknown>
   for (const method of ['_write', '_writev'] as const) {
@@ -90,22 +91,22 @@ const methods = {
   },
   async flow (how: Omit<Flow, 'startAt'>) {
     await flow(payload => {
-      // By publishes, not by time: in a burst, each key that changes makes the line longer.
+      // It looks after a number of publishes, not after a time: in a burst, each key that changes makes the line longer.
       if (Number(payload.id) % LOOK === 0) look()
       return subject.publish('all', payload)
     }, { ...how, startAt: now() })
     look()
   },
-  /** Most calls that one slow client's bytes have taken so far. */
+  /** The most writes that one slow client has taken so far. */
   writes: () => Math.max(...Array.from(slow.values(), ({ writes }) => writes)),
-  /** Of each client. */
+  /** For each client. */
   samples: () => Array.from({ length: slow.size }, (_, id) => Array.from({ length: looks }, (_, look) => {
     const at = (id * LOOKS + look) * 3
     return [samples[at]!, samples[at + 1]!, samples[at + 2]!] as [time: number, taken: number, waiting: number]
   })),
   times: () => Array.from(times),
   stats: () => app.sse.stats(),
-  /** Bytes in use, with the garbage gone. */
+  /** Bytes in use after garbage collection. */
   async used (): Promise<number> {
     for (let rounds = 0; rounds < 3; rounds++) {
       gc!()

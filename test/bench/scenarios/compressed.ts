@@ -1,5 +1,5 @@
-// Streams as gzip: what that saves on the wire, and what it costs the server, beside the same streams uncompressed and
-// beside one gzip stream a client.
+// Streams as gzip: what they save on the wire, and what they cost the server. They are compared with the same streams without
+// compression, and with a gzip stream for each client.
 import { setTimeout } from 'node:timers/promises'
 import type { Bench } from '../bench.js'
 import type { Compressed } from '../gzip-reader.js'
@@ -19,7 +19,7 @@ function compressedOf (subject: SubjectName): Compressed | null {
 
 interface Paced {
   readonly clients: number
-  /** Turns with events, and events of a turn. */
+  /** How many turns with events there are; `perTurn` says how many events a turn has. */
   readonly perSecond: number
   readonly perTurn: number
   readonly channels?: number
@@ -27,7 +27,7 @@ interface Paced {
   readonly size: number
 }
 
-/** At a rate, and in one channel no turn's events before all clients have those of the turn before. */
+/** Publishes at a rate. With one channel, a turn also waits until all clients have the events of the turn before. */
 async function paced (bench: Bench, subject: SubjectName, { clients, perSecond, perTurn, channels = 1, perClient = 1, size }: Paced): Promise<Figures> {
   return await bench.with(subject, { hub: {} }, async ({ server, load, port }) => {
     await load.connect({ port, clients: bench.clients(clients), channels, perClient, size, compressed: compressedOf(subject) })
@@ -41,7 +41,7 @@ async function paced (bench: Bench, subject: SubjectName, { clients, perSecond, 
   })
 }
 
-/** As fast as it goes. */
+/** Publishes as fast as possible. */
 async function flooded (bench: Bench, subject: SubjectName): Promise<Figures> {
   return await bench.with(subject, { hub: {} }, async ({ server, load, port }) => {
     await load.connect({ port, clients: bench.clients(10_000), size: TRADE, compressed: compressedOf(subject) })
@@ -52,12 +52,12 @@ async function flooded (bench: Bench, subject: SubjectName): Promise<Figures> {
   })
 }
 
-/** Resident bytes a client, once each has had some events, and the garbage is gone. */
+/** Resident bytes for each client, after each has had some events and garbage is collected. */
 async function memory (bench: Bench, subject: SubjectName, clients: number): Promise<number> {
   return await bench.with(subject, { hub: { replay: 'missed' } }, async ({ server, load, port }) => {
     const size = ORDERS
     const compressed = compressedOf(subject)
-    // What a server allocates once is not its connections'.
+    // What a server allocates only once does not belong to its connections. These clients make it allocate that first.
     await load.connect({ port, clients: bench.clients(500), size, compressed })
     const { last } = await server.rate({ perSecond: 10, count: 10, size, content: 'market' })
     await load.finish(last)
@@ -103,7 +103,7 @@ export const compressed: readonly Scenario[] = [
   rate('compressed-2k', { clients: 2000, perSecond: 20, perTurn: 1, size: ORDERS }, costs),
   rate('compressed-10k', { clients: 10_000, perSecond: 4, perTurn: 1, size: ORDERS }, costs),
   ...[1, 10].map(perTurn => rate('compressed-small', { clients: 1000, perSecond: 20, perTurn, size: TRADE }, sizes)),
-  // At a rate as well: as fast as it goes, how much goes out together depends on what it costs.
+  // These run at a rate. At full speed, the cost of a batch would decide how many events are in it.
   ...[[1, 250, ORDERS], [16, 40, ORDERS], [100, 10, ORDERS], [16, 40, TRADE]].map(([perTurn, perSecond, size]) => rate('compressed-multi',
     { clients: 1000, perSecond: perSecond!, perTurn: perTurn!, channels: 50, perClient: 3, size: size! }, size === ORDERS ? groups : smallGroups)),
   {
@@ -121,7 +121,7 @@ export const compressed: readonly Scenario[] = [
     subjects: [SHARED, PER_CLIENT],
     once: [PER_CLIENT],
     async run (bench, subject) {
-      // A stream of its own takes a quarter of a megabyte.
+      // A gzip stream for one client takes a quarter of a megabyte.
       const clients = bench.clients(subject === PER_CLIENT ? 2000 : 10_000)
       return { more: (await memory(bench, subject, clients) - await memory(bench, PLAIN, clients)) / 1000 }
     },

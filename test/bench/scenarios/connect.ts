@@ -1,4 +1,4 @@
-// New streams, as many as the server can open.
+// Opens new streams as fast as the server can.
 import { SIZE, type Scenario } from './scenario.js'
 
 export const connect: Scenario = {

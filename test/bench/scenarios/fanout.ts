@@ -1,4 +1,4 @@
-// Many clients, events as fast as they go.
+// Many clients get events as fast as the server can publish.
 import type { Bench } from '../bench.js'
 import type { SubjectName } from '../subjects/index.js'
 import { ALL, SIZE, type Figures, type Goal, type Scenario } from './scenario.js'

@@ -1,4 +1,4 @@
-// Many clients to which nothing is sent but heartbeats.
+// Many clients to which nothing but heartbeats is sent.
 import { setTimeout } from 'node:timers/promises'
 import { ALL, SIZE, type Scenario } from './scenario.js'
 
@@ -8,7 +8,7 @@ export const idle: Scenario = {
   together: true,
   run: async (bench, subject) => await bench.with(subject, { hub: {} }, async ({ server, load, port }) => {
     const clients = bench.clients(10_000)
-    // What a server allocates once is not its connections'.
+    // What a server allocates only once does not belong to its connections. These clients make it allocate that first.
     await load.connect({ port, clients: bench.clients(500), size: SIZE })
     await load.close()
     await setTimeout(bench.amount(1000))

@@ -1,4 +1,4 @@
-// All scenarios, in the order in which they are run.
+// All scenarios, in the order in which they run.
 import { compressed } from './compressed.js'
 import { connect } from './connect.js'
 import { fanout } from './fanout.js'

@@ -1,4 +1,4 @@
-// What a publish costs where nobody listens, and how that grows with the number of channels.
+// What a publish costs without a client, and how that cost grows with the number of channels.
 import { SIZE, type Scenario } from './scenario.js'
 
 export const publish: Scenario = {

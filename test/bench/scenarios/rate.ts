@@ -1,5 +1,5 @@
-// Many clients, events at a rate that all can keep up with: how long an event takes, what it costs the server, and what
-// its other users notice.
+// Many clients get events at a rate that all can keep up with. It measures the latency of an event, what the event costs the
+// server, and the effect on its other users.
 import { ALL, SIZE, type Goal, type Scenario } from './scenario.js'
 
 const SECONDS = 5

@@ -1,5 +1,5 @@
-// Two instances with a Redis between them: how long an event takes, how many a second, how fast an instance catches up,
-// and what is lost when Redis is killed.
+// Two instances that share a Redis. It measures the latency of an event, the number of events in a second, how fast an
+// instance catches up, and what is lost when Redis is killed.
 import { setTimeout } from 'node:timers/promises'
 import { withoutRedis } from '../../support/redis-server.js'
 import type { Bench, ClusterSetup } from '../bench.js'
@@ -9,22 +9,22 @@ import { SIZE, type Figures, type Scenario } from './scenario.js'
 
 const PEER = 'better-sse (Redis Pub/Sub)'
 const INSTANCES = 2
-/** Between the word to publish and the first event, in milliseconds: all servers must have got it. */
+/** Milliseconds from the call to publish until the first event. All servers must have the call by then. */
 const AHEAD = 50
 
 interface Load {
-  /** Of all servers together. */
+  /** Events of all servers together. */
   readonly perSecond: number
   readonly seconds: number
 }
 
 interface Flowed {
-  /** The last event's number, and when the one behind it would have been due, in microseconds. */
+  /** The last event's number; `end` is when the event after it would have been due, in microseconds. */
   readonly last: number
   readonly end: number
 }
 
-/** The servers take turns, an event each. Numbers go on from `before`. */
+/** The servers take turns: each publishes one event, then the next server does. The first number is `before` + 1. */
 async function publish ({ servers }: ClusterSetup, { perSecond, seconds }: Load, before = 0, how: 'flow' | 'insist' = 'flow'): Promise<Flowed> {
   const each = Math.ceil(perSecond * seconds / servers.length)
   const gap = 1e6 / perSecond
@@ -42,7 +42,6 @@ async function publish ({ servers }: ClusterSetup, { perSecond, seconds }: Load,
   return { last: before + each * servers.length, end: startAt + each * servers.length * gap }
 }
 
-/** So many clients of each server. */
 async function connect ({ servers, load }: ClusterSetup, clients: number, tallied = false): Promise<void> {
   for (const { call } of servers) {
     await load.connect({ port: await call.port(), clients, size: SIZE, publishers: servers.length, tallied })
@@ -72,14 +71,14 @@ async function latency (bench: Bench, subject: SubjectName): Promise<Figures> {
 // Rate.
 
 const WANTED = 50_000
-/** Rates that are tried, until one does not hold. */
+/** The rate grows by this number until a rate does not hold. */
 const STEP = 10_000
 const STEP_SECONDS = 2
-/** A rate holds if its last event comes at most so much later than due, in milliseconds; each has a second chance. */
+/** A rate holds if its last event is at most this late, in milliseconds. Each rate has two chances. */
 const BEHIND = 100
 const CHANCES = 2
 
-/** Milliseconds of CPU time that the instances have taken so far. */
+/** Milliseconds of CPU time that the instances have used so far. */
 async function cpuOf ({ servers }: ClusterSetup): Promise<number> {
   const usages = await Promise.all(servers.map(({ call }) => call.usage()))
   return usages.reduce((sum, { cpu }) => sum + cpu, 0) / 1000
@@ -118,18 +117,18 @@ async function highestRate (bench: Bench, subject: SubjectName): Promise<Figures
     try {
       while (highest < most && await holds(highest + STEP)) highest += STEP
     } catch {
-      // Events were refused, or lost on the way: that rate does not hold either.
+      // Events were refused or lost, so this rate does not hold.
     }
     return { highest }
   })
 }
 
-// An instance stands still for a while.
+// One instance is stopped for some seconds.
 
 async function catchUp (bench: Bench, subject: SubjectName): Promise<Figures> {
   return await bench.cluster({ subject, instances: INSTANCES, redis: [] }, async setup => {
     const { servers: [publisher, stopped], load } = setup
-    // The one that stands still publishes nothing.
+    // The stopped instance publishes nothing.
     for (const { call } of setup.servers) await load.connect({ port: await call.port(), clients: 1, size: SIZE })
     const alone = { ...setup, servers: [publisher!] }
     const warm = await publish(alone, { perSecond: STEP, seconds: 1 })
@@ -155,7 +154,7 @@ async function kill (bench: Bench, subject: SubjectName): Promise<Figures> {
     await redis!.kill()
     await setTimeout(phase * 1000)
     await redis!.run()
-    // Every event is published until it is acknowledged.
+    // Every event is published again until it is acknowledged.
     const { last } = await published
     const { lost, doubled } = await load.tally({ last, quiet: 1000 })
     return { acknowledged: last, lost, doubled }

@@ -1,20 +1,20 @@
-// Everybody reconnects at once, and has missed a lot.
+// All clients reconnect at the same time, and each has missed many events.
 import { setTimeout } from 'node:timers/promises'
 import type { Bench } from '../bench.js'
 import type { SubjectName } from '../subjects/index.js'
 import { SIZE, type Scenario } from './scenario.js'
 
 const MISSED = 1000
-/** Times that they reconnect before the one that counts. */
+/** How often they reconnect before the measured time. */
 const WARM_UP = 3
 
-/** @param ranges how many different places clients go on from */
+/** @param ranges at how many different positions the clients resume */
 async function replay (bench: Bench, subject: SubjectName, clients: number, ranges: number): Promise<number> {
   return await bench.with(subject, { hub: { historySize: 2 * MISSED } }, async ({ server, load, port }) => {
     const count = MISSED + ranges - 1
     const ids = await server.fill({ count, size: SIZE })
     const reconnect = { port, clients, size: SIZE, lastEventIds: ids.slice(0, ranges) }
-    // A server that has run for a while has compiled what it does.
+    // The server compiles its code in these rounds, like a server that has run for some time.
     for (let wave = 0; wave < WARM_UP; wave++) {
       await load.connect(reconnect)
       await load.finish(count)

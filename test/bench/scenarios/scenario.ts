@@ -1,18 +1,18 @@
-// What a scenario is: who takes part, what is done with each, and what is to come out.
+// What a scenario is: its subjects, what it does with each of them, and its goals.
 import type { Bench } from '../bench.js'
 import { PEERS, type SubjectName } from '../subjects/index.js'
 
-/** What one run of one subject gives, by the name of the figure. */
+/** The results of one run of one subject. The key is the name of the figure. */
 export type Figures = Record<string, number>
 
 export interface Goal {
-  /** Under which name it is asked for. */
+  /** The name by which the command selects it. */
   readonly name: string
   readonly figure: string
   readonly unit: string
-  /** Whose figure it is, where it is not that of ours as it comes. */
+  /** The subject whose figure is judged. Without it, that is `ours`. */
   readonly of?: SubjectName
-  /** What that is set against: the best of the peers, another subject, or nothing: then the figure itself is judged. */
+  /** What the figure is compared with: the best of the peers, or another subject. With `null`, the figure itself is judged. */
   readonly versus: 'peers' | SubjectName | null
   readonly atLeast?: number
   readonly atMost?: number
@@ -21,14 +21,14 @@ export interface Goal {
 export interface Scenario {
   readonly title: string
   readonly subjects: readonly SubjectName[]
-  /** Who runs in the first round alone: for the record, where no goal asks for more. */
+  /** Subjects that run in the first round only. Their figures are for information, because no goal needs more. */
   readonly once?: readonly SubjectName[]
-  /** Whether all subjects' runs may be at the same time: where no time is measured. */
+  /** Whether the subjects may run at the same time. This is for scenarios that do not measure time. */
   readonly together?: boolean
-  /** Why it can't be run here; false where it can. */
+  /** Why the scenario can't be run on this machine, or `false` if it can. */
   readonly skip?: string | false
   run (bench: Bench, subject: SubjectName): Promise<Figures>
-  /** A goal without a bound is a figure for the record. */
+  /** A goal without a bound is a figure for information. */
   readonly goals: readonly Goal[]
 }
 

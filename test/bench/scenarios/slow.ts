@@ -1,4 +1,4 @@
-// A few clients that never read, among many that do.
+// A few clients never read, and many others do.
 import type { Bench } from '../bench.js'
 import { PEERS, type SubjectName } from '../subjects/index.js'
 import type { SSEPluginOptions } from '../../../types/index.js'

@@ -1,4 +1,5 @@
-// A ticker: the newest value of many keys, to many clients of which some read slowly; and what keys cost where nobody does.
+// A ticker: it sends the newest values of many keys to many clients, some of which read slowly. It also measures what keys cost
+// where all clients read fast.
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -15,7 +16,7 @@ const SYMBOLS = 1000
 const PER_SECOND = 1000
 const CLIENTS = 1000
 const SLOW = 100
-/** What the slow ones read. */
+/** How fast the slow clients read. */
 const BYTES_PER_SECOND = 5000
 const SECONDS = 100
 const FLOOD_SECONDS = 1
@@ -26,7 +27,7 @@ interface Setup {
   readonly load: Process<LoadMethods>['call']
   readonly paced: Process<PacedMethods>['call']
   readonly port: number
-  /** Where slow clients connect. */
+  /** The Unix socket to which slow clients connect. */
   readonly path: string
 }
 
@@ -50,7 +51,7 @@ async function slowReaders (bench: Bench): Promise<Figures> {
   return await withTicker(async ({ ticker, load, paced, port, path }) => {
     const slow = Math.min(SLOW, bench.clients(SLOW))
     await load.connect({ port, clients: bench.clients(CLIENTS - SLOW), size: SIZE })
-    // All symbols have a value, and the server has compiled what it does.
+    // After these events all symbols have a value, and the server has compiled its code.
     const before = 3 * SYMBOLS
     await ticker.flood({ keys: true, milliseconds: 0, perTurn: before, channels: 1, size: SIZE })
     await load.finish(before)
@@ -62,7 +63,7 @@ async function slowReaders (bench: Bench): Promise<Figures> {
     await ticker.flow({ perSecond: PER_SECOND, count, size: SIZE, first: before + 1, step: 1 })
     const memory = (await ticker.used() - used) / slow / 1024
     const { excess, lag, lap } = await paced.judge({ symbols: SYMBOLS, times: await ticker.times(), samples: await ticker.samples() })
-    // The load client checks that the others got all, each in its order.
+    // The load client checks that the other clients got all events in order.
     await load.finish(before + count)
     const { conflated, slowDisconnects } = await ticker.stats()
     if (slowDisconnects > 0 || (conflated === 0 && bench.amount(SECONDS) === SECONDS)) throw new Error(`${slowDisconnects} were disconnected, ${conflated} events replaced`)
@@ -70,7 +71,7 @@ async function slowReaders (bench: Bench): Promise<Figures> {
   })
 }
 
-/** Floods without and with keys in turn, in one process, so that what else the machine does is the same for both. */
+/** Floods without and with keys, one after the other in one process, so that other work of the machine affects both. */
 async function throughput (bench: Bench): Promise<Figures> {
   return await withTicker(async ({ ticker, load, port }) => {
     const flood = async (keys: boolean): Promise<number> => {

@@ -1,5 +1,5 @@
-// better-sse: its channels' `broadcast()`. Data is serialised once: its `serializer` option takes a function that hands
-// text on.
+// better-sse: `broadcast()` of its channels. Data is serialised only once, because its `serializer` option gets a function
+// that passes text on.
 import { createRequire } from 'node:module'
 import { setTimeout } from 'node:timers/promises'
 import Fastify from 'fastify'
@@ -61,15 +61,15 @@ export async function betterSse (): Promise<Subject> {
 }
 
 /**
- * The same on several instances, as its maintainer advises (issues 86 and 89 of its repository): each instance subscribes
- * to a topic of Redis for each of its channels, when a channel's first session comes, and broadcasts on the channel what
- * comes from there. To publish is to publish to the topic. In its cheapest form: all publishes of a turn go out together,
- * and the data stays the text that it is.
+ * The same on several instances, as its maintainer advises (issues 86 and 89 of its repository). Each channel has a topic in
+ * Redis. An instance subscribes to the topic when the channel's first session comes, and broadcasts what comes from the
+ * topic. An event is published to the topic. This is the cheapest form: all publishes of a turn go out together, and the
+ * data is not parsed.
  */
 export async function betterSseRedis ({ redis }: SubjectOptions): Promise<Subject> {
   const publisher = new Redis(redis!, { enableAutoPipelining: true })
   const subscriber = new Redis(redis!)
-  // They connect again by themselves.
+  // The clients of Redis connect again by themselves.
   for (const client of [publisher, subscriber]) client.on('error', () => {})
   const channels = new Map<string, Channel>()
   const subscribing = new Map<string, Promise<unknown>>()
@@ -107,8 +107,8 @@ export async function betterSseRedis ({ redis }: SubjectOptions): Promise<Subjec
 }
 
 /**
- * The same with its event buffers, for an application that has all events of a turn in hand at one place, and takes it
- * on itself to send them together: one buffer a turn and channel, written once a session.
+ * The same with its event buffers. It is for an application that has all events of a turn in one place and sends them
+ * together: there is one buffer for each turn and channel, and it is written once for each session.
  */
 export async function betterSseBatched (): Promise<Subject> {
   const rooms = new Rooms<Session>()

@@ -15,7 +15,7 @@ export async function fastifySseV2 (): Promise<Subject> {
   const rooms = new Rooms<Reply>()
   app.get('/events', (request, reply) => {
     const stream = reply as unknown as Reply
-    // The head leaves with the first call.
+    // The first call sends the head.
     stream.sse({ comment: 'open' })
     for (const channel of channelsOf(request.url)) rooms.join(channel, stream)
     request.socket.on('close', () => rooms.leave(stream))

@@ -1,5 +1,5 @@
-// @fastify/sse: `reply.sse.send()` to each client of the application's own list, awaited as its documentation does.
-// Data is serialised once: its `serializer` option takes a function that hands text on.
+// @fastify/sse: `reply.sse.send()` to each client in the application's own list, awaited as in its documentation. Data is
+// serialised only once, because its `serializer` option gets a function that passes text on.
 import { createRequire } from 'node:module'
 import Fastify, { type RouteShorthandOptions } from 'fastify'
 import { channelsOf, Rooms, type Subject } from './subject.js'
@@ -14,13 +14,13 @@ interface Context {
 
 export async function fastifySse (): Promise<Subject> {
   const app = Fastify({ forceCloseConnections: true })
-  // Its types and ours both say what `reply.sse` is.
+  // The type of `reply.sse` is declared by it and by us, so its types can't be used here.
   await app.register(require('@fastify/sse'), { serializer: (data: string) => data })
   const rooms = new Rooms<Context>()
   app.get('/events', { sse: 'only' } as RouteShorthandOptions, async (request, reply) => {
     const context = reply.sse as unknown as Context
     context.keepAlive()
-    // The head leaves with the first event.
+    // The first event sends the head.
     await context.send({ event: 'open', data: '{}' })
     for (const channel of channelsOf(request.url)) rooms.join(channel, context)
     context.onClose(() => rooms.leave(context))

@@ -1,5 +1,5 @@
-// What Node, or Fastify, takes with nothing on top: a bare `node:net` server that writes one prepared buffer to every
-// socket, a bare `node:http` one, and a route with a small stream.
+// What Node or Fastify costs alone: a bare `node:net` server that writes one prepared buffer to every socket, a bare
+// `node:http` server, and a route with a small stream.
 import { once } from 'node:events'
 import Fastify from 'fastify'
 import http from 'node:http'
@@ -11,7 +11,7 @@ const HEADERS = { 'content-type': 'text/event-stream', 'cache-control': 'no-cach
 const HEAD = 'HTTP/1.1 200 OK\r\n' + Object.entries(HEADERS).map(([name, value]) => `${name}: ${value}\r\n`).join('') +
   'transfer-encoding: chunked\r\n\r\n'
 
-/** Makes ids as long as ours. */
+/** It makes the ids as long as ours. */
 const EPOCH = 'bare-bare-ba-'
 
 function eventOf ({ id, data }: Payload): string {
@@ -31,7 +31,7 @@ async function listen (server: Server): Promise<void> {
 
 export async function bareNet (): Promise<Subject> {
   const sockets = new Set<Socket>()
-  /** What clients are given behind the head: the bytes, and where each event of them begins. */
+  /** The bytes that clients get after the head, and where each event begins in them. */
   let past = Buffer.alloc(0)
   const starts: number[] = []
   const server = net.createServer({ noDelay: true }, socket => {

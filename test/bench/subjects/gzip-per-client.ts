@@ -1,4 +1,4 @@
-// One gzip stream a client, as a compressing middleware has it: every event is compressed for each client, and flushed.
+// One gzip stream for each client, like a compressing middleware. Every event is compressed and flushed for each client.
 import { once } from 'node:events'
 import { constants, createGzip, type Gzip } from 'node:zlib'
 import Fastify from 'fastify'
@@ -11,7 +11,7 @@ export async function gzipPerClient (): Promise<Subject> {
   const rooms = new Rooms<Gzip>()
   app.get('/events', (request, reply) => {
     reply.hijack()
-    // Cheaper than a call of `flush` behind every write, which is a job of its own for zlib's threads.
+    // This is cheaper than a call of `flush` after every write, which would be an additional job for zlib's threads.
     const gzip = createGzip({ flush: constants.Z_SYNC_FLUSH })
     reply.raw.writeHead(200, HEADERS)
     gzip.pipe(reply.raw)

@@ -1,4 +1,4 @@
-// fastify-sse-hub: history on, greeting on, all as it comes.
+// fastify-sse-hub with its default options, which include history and greeting, except where a scenario sets others.
 import { setTimeout } from 'node:timers/promises'
 import Fastify from 'fastify'
 import { redisBroker } from '../../../lib/brokers/redis/index.js'
@@ -6,7 +6,7 @@ import sse from '../../../lib/index.js'
 import type { SSEPluginOptions } from '../../../types/index.js'
 import { channelsOf, RETRY, type Payload, type Subject, type SubjectOptions } from './subject.js'
 
-/** The same with its streams compressed. */
+/** The same with compressed streams. */
 export function compressed (compress: SSEPluginOptions['compress']): typeof ours {
   return options => ours({ ...options, hub: { ...options.hub, compress: compress! } })
 }
@@ -22,7 +22,7 @@ export async function ours ({ hub, redis }: SubjectOptions): Promise<Subject> {
     server: app.server,
     publish,
     async fill (payloads) {
-      // The id before the first event is that of one before it.
+      // The id before the first event is the id of an event that nobody gets.
       const ids = [(await app.sse.toChannel('nobody', 'message', null)).id!]
       for (const payload of payloads) ids.push((await publish('all', payload)).id!)
       return ids.slice(0, -1)
@@ -33,7 +33,7 @@ export async function ours ({ hub, redis }: SubjectOptions): Promise<Subject> {
           await app.sse.toChannel(channel, 'message', data, { idempotencyKey: id })
           return
         } catch {
-          // Refused, or in doubt: with the same key it is stored once either way.
+          // It was refused or is in doubt. With the same key, it is stored only once.
           await setTimeout(RETRY)
         }
       }

@@ -1,49 +1,49 @@
-// What every measured server can do. The scenarios know it by this alone.
+// What every measured server can do. Scenarios know nothing else of a subject.
 import type { Server } from 'node:net'
 import type { SSEPluginOptions } from '../../../types/index.js'
 
-/** One event: what the application has in hand when it publishes. */
+/** One event, as the application has it when it publishes. */
 export interface Payload {
-  /** Its number as text, for those whose callers make ids. */
+  /** Its number as text, for subjects whose callers make the ids. */
   readonly id: string
-  /** What is serialised, by each subject in its fastest documented way. */
+  /** The data. Each subject serialises it in the fastest way that its documentation has. */
   readonly data: object
 }
 
 export interface Subject {
-  /** Accepts the connections. */
+  /** The server that accepts the connections. */
   readonly server: Server
   /**
-   * The way of an event to all clients of a channel, as the subject's documentation says. Where it returns a promise,
-   * that is how it tells its callers to slow down.
+   * Sends an event to all clients of a channel, as the subject's documentation says. If it returns a promise, the subject
+   * uses it to tell its callers to slow down.
    */
   publish (channel: string, payload: Payload): unknown
   /**
-   * Readies what clients are to be given when they connect, where the subject can: `count` events.
-   * @returns the id before each of them
+   * Stores the events that clients get when they connect, if the subject can do that.
+   * @returns for each event, the id before it
    */
   fill? (payloads: readonly Payload[]): Promise<string[]>
-  /** Publishes, over and over where that is refused, until it is acknowledged: for subjects that have Redis between them. */
+  /** Publishes again and again until the event is acknowledged. For subjects that use Redis. */
   insist? (channel: string, payload: Payload): Promise<void>
 }
 
-/** Before what was refused is published again, in milliseconds. */
+/** Milliseconds until a refused event is published again. */
 export const RETRY = 100
 
 export interface SubjectOptions {
-  /** For ours alone: the registration's. */
+  /** For ours only: the options of the registration. */
   readonly hub: SSEPluginOptions
-  /** Where the Redis is that other instances of the subject share with it. */
+  /** The URL of the Redis that the instances of the subject share. */
   readonly redis?: string
 }
 
-/** The channels that a request asks for: `/events?c=3&c=17`, or one channel that all are in. */
+/** The channels of a request: `/events?c=3&c=17`. Without `c`, it is the one channel of all clients. */
 export function channelsOf (url: string): string[] {
   const at = url.indexOf('?')
   return at === -1 ? ['all'] : new URLSearchParams(url.slice(at)).getAll('c')
 }
 
-/** Who is where, for subjects that leave that to their users. */
+/** The clients of each channel, for subjects that leave these lists to their users. */
 export class Rooms<Member> {
   readonly #rooms = new Map<string, Set<Member>>()
 

@@ -1,4 +1,4 @@
-// The clients: they come, do what their kind does, and go. Every event of every client is checked.
+// The clients: they connect, do what their kind does, and leave. Every event of every client is checked.
 import http from 'node:http'
 import { createHistogram } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -11,38 +11,38 @@ import { Client, type ClientHost, type Closing, type Kind } from '../client.js'
 export interface Begin {
   readonly port: number
   readonly seed: number
-  /** Whether there is a network in which hosts can vanish. Else who is dead just never reads and never closes. */
+  /** Whether hosts can vanish from the network. If not, dead clients only stop reading and never close. */
   readonly unplugs: boolean
 }
 
 export interface LoadSample {
-  /** Clients that are there, or will be back. */
+  /** Clients that are connected or will come back. */
   readonly clients: number
-  /** Streams that were opened. */
+  /** How many streams were opened. */
   readonly opened: number
-  /** Of those, how many were resumed, and with how many of them something was missing, as they were told. */
+  /** How many of them were resumed, how many of those did not recover, and how many events those clients lost. */
   readonly resumed: number
   readonly unrecovered: number
   readonly lost: number
-  /** Events and bytes of event stream that have come. */
+  /** Events and bytes of event stream that came. */
   readonly events: number
   readonly bytes: number
-  /** Clients that are dead, and those that the server has cut, by their kind. */
+  /** How many clients are dead, and how many the server has cut, by kind. */
   readonly dead: number
   readonly cut: Readonly<Partial<Record<Kind, number>>>
   /** Streams that the server was asked to end, and whose last events are checked. */
   readonly ended: number
-  /** Milliseconds from an event's publishing until a reader had it, p99. */
+  /** Milliseconds from the publishing of an event until a reader had it, p99. */
   readonly latency: number
   /** Milliseconds from connecting to the greeting, p99. */
   readonly connecting: number
   readonly faultCount: number
-  /** The first ones. */
+  /** The first faults. */
   readonly faults: readonly string[]
 }
 
 export interface Return {
-  /** Seconds until the last one was back, and how many milliseconds a connect and its greeting took. */
+  /** Seconds until the last client was back. The others are the milliseconds that a connect and its greeting took. */
   readonly lasted: number
   readonly p50: number
   readonly p99: number
@@ -50,42 +50,42 @@ export interface Return {
   readonly recovered: number
 }
 
-/** How long clients stay, and how long those who come back are away, in milliseconds. */
+/** How long clients stay, and how long those that come back are away, in milliseconds. */
 const STAY = [500, 14_500] as const
 const AWAY = [50, 2000] as const
-/** All clients of a storm are back within this. */
+/** All clients of a storm are back within this time, in milliseconds. */
 const STORM_AWAY = 1000
 const KINDS: ReadonlyArray<readonly [kind: Kind, share: number]> = [['reader', 0.65], ['resumer', 0.22], ['quiet', 0.07], ['slow', 0.05], ['dead', 0.01]]
-/** Arrivals a second until as many are there as will be. */
+/** Arrivals in a second at the beginning, until the usual number of clients is there. */
 const FILL = 500
-/** Requests of a storm's clients that wait for an answer at a time, when they come first. */
+/** How many requests of a storm's clients may wait for an answer at the same time, at the beginning. */
 const AT_ONCE = 200
-/** How long anything may take that is waited for, in milliseconds. */
+/** How long anything may take, in milliseconds. */
 const PATIENCE = 60_000
 const FAULTS = 20
 
 interface Visitor {
   readonly client: Client
   readonly endsAt: number
-  /** Where it lives, for those that will be dead. */
+  /** The host of a client that will be dead. */
   readonly host: string | null
-  /** What it does next. */
+  /** Calls what the client does next. */
   timer: NodeJS.Timeout | null
-  /** Whether it goes for good. */
+  /** Whether it leaves and does not come back. */
   leaves: boolean
 }
 
 let random = new Random(0)
 let unplugs = false
 let port = 0
-/** No more comings and goings, and nobody reads slowly. */
+/** If set, no client arrives or leaves, and none reads slowly. */
 let calm = false
 const visitors = new Map<Client, Visitor>()
-/** Those who want the server to end their streams. */
+/** Clients whose streams the server should end. */
 let leaving: Client[] = []
-/** Requests for that which are not answered yet. */
+/** How many requests for that are not answered yet. */
 let asking = 0
-/** Kept, so that nobody closes them. */
+/** They are kept so that the garbage collector does not close them. */
 const dead: Client[] = []
 let hosts = 0
 const counts = { opened: 0, resumed: 0, unrecovered: 0, lost: 0, events: 0, bytes: 0, ended: 0, faultCount: 0 }
@@ -127,7 +127,7 @@ const host: ClientHost = {
 
   event (client, milliseconds) {
     counts.events++
-    // Others are given events later than they were published: that is what they are for.
+    // The other kinds read late on purpose.
     if (client.kind === 'reader' && !calm) latency.record(Math.max(1, Math.round(milliseconds)))
   },
 
@@ -147,8 +147,8 @@ function kind (): Kind {
 
 function channelsOf (kind: Kind): string[] {
   if (kind === 'quiet') return []
-  // Where the network does not tell that nobody is there, only large events do. Who comes back to a large burst, and is
-  // still given what it missed, counts as slow: resumers are not to.
+  // In a network that does not report dead hosts, the server finds dead clients only by large events. A client that comes
+  // back to a large burst while its replay is sent counts as slow, and resumers must not count as slow.
   const bulk = kind === 'slow' ? 1 : kind === 'reader' ? 0.05 : kind === 'resumer' ? 0 : unplugs ? 0.5 : 1
   if (random.chance(bulk)) return [BULK]
   const first = random.below(SMALL.length)
@@ -178,7 +178,7 @@ function stop (visitor: Visitor): void {
   visitor.timer = null
 }
 
-/** What it does while it is connected. */
+/** Plans what the client does while it is connected. */
 function act (visitor: Visitor): void {
   const { client, endsAt } = visitor
   if (calm || visitor.leaves) return
@@ -198,7 +198,7 @@ function act (visitor: Visitor): void {
       if (left === 0) return leave(visitor)
       return later(visitor, between([300, 1000]), () => {
         client.pause()
-        // Now and then for so long that the server does not wait.
+        // Sometimes the pause is so long that the server disconnects the client.
         later(visitor, random.chance(0.15) ? 12_000 : between([300, 2500]), () => {
           client.resume()
           act(visitor)
@@ -209,7 +209,7 @@ function act (visitor: Visitor): void {
   }
 }
 
-/** For good: the server ends the stream, or the connection is cut. */
+/** The client leaves and does not come back: the server ends its stream, or its connection is cut. */
 function leave (visitor: Visitor, asks = random.chance(0.5)): void {
   stop(visitor)
   visitor.leaves = true
@@ -252,7 +252,7 @@ setInterval(() => {
     asking--
     const { numbers, unknown } = answer as { numbers: Numbers, unknown: string[] }
     for (const client of clients) {
-      // One that the server has cut as slow before is not there to be ended, and goes.
+      // The server has already cut this client as slow, so it can't end its stream.
       if (unknown.includes(client.id)) {
         client.cut('destroy')
         visitors.delete(client)
@@ -264,7 +264,7 @@ setInterval(() => {
   }, error => host.fault(String(error)))
 }, 100)
 
-/** Resolves once something is so. */
+/** Resolves when a condition holds. */
 async function until (condition: () => boolean, what: () => string): Promise<void> {
   const end = now() + PATIENCE * 1000
   while (!condition()) {
@@ -273,7 +273,7 @@ async function until (condition: () => boolean, what: () => string): Promise<voi
   }
 }
 
-/** Of those who are not there to stay. */
+/** Describes the clients that should be connected and are not, or should have left and have not. */
 function whoIsLate (): string {
   const late = [...visitors.values()].filter(({ client, leaves }) => !client.connected || leaves)
   const [first] = late
@@ -284,7 +284,7 @@ function * connected (): Generator<Client> {
   for (const { client } of visitors.values()) if (client.connected) yield client
 }
 
-/** So many a second, until none are to come. */
+/** Lets clients arrive at a rate, while there should be more. */
 async function arrivals (perSecond: number, more: () => boolean): Promise<void> {
   const startedAt = now()
   for (let count = 0; more();) {
@@ -304,7 +304,7 @@ const methods = {
     random = new Random(begin.seed)
   },
 
-  /** From here on so many come a second; resolves when as many are there as will be. */
+  /** From now on clients arrive at a rate. Resolves when the usual number of clients is there. */
   async come (perSecond: number): Promise<void> {
     const usual = perSecond * (STAY[0] + STAY[1]) / 2000
     await arrivals(Math.max(FILL, perSecond), () => visitors.size < usual)
@@ -316,10 +316,13 @@ const methods = {
     return { ...counts, clients: visitors.size, dead: dead.length, cut, latency: latency.percentile(99), connecting: connecting.percentile(99), faults }
   },
 
-  /** Those who will be dead have another address from here on. @returns the one that they had */
+  /**
+   * From now on, clients that will be dead get another address.
+   * @returns the address until now
+   */
   nextHost: (): string => hostAddress(hosts++),
 
-  /** All at an address are dead now. */
+  /** All clients with this address are dead from now on. */
   bury (address: string): void {
     for (const [client, visitor] of visitors) {
       if (visitor.host !== address) continue
@@ -330,7 +333,7 @@ const methods = {
     }
   },
 
-  /** Ends all comings and goings; resolves when all who stay, and read, are there. */
+  /** Stops all arrivals and departures. Resolves when all clients that stay are connected and read. */
   async calm (): Promise<void> {
     calm = true
     for (const visitor of visitors.values()) {
@@ -344,13 +347,13 @@ const methods = {
     await until(() => [...visitors.values()].every(({ client, leaves }) => client.connected && !leaves), () => whoIsLate())
   },
 
-  /** Resolves when all who are there have all that was published. */
+  /** Resolves when all connected clients have all published events. */
   async caughtUp (numbers: Numbers): Promise<void> {
     const late = (): Client | undefined => [...connected()].find(client => !client.has(numbers))
     await until(() => late() === undefined, () => `events to come to ${String(late())}`)
   },
 
-  /** Half of them are ended by the server, half of them just go. */
+  /** All clients leave: the server ends half of the streams, and the other clients just close. */
   async leave (): Promise<void> {
     let asks = false
     for (const visitor of visitors.values()) leave(visitor, asks = !asks)
@@ -358,7 +361,7 @@ const methods = {
     agent.destroy()
   },
 
-  /** So many clients that stay, each in one of the small channels. */
+  /** Opens clients that stay. Each is in one of the small channels. */
   async open (count: number): Promise<void> {
     for (let index = 0; index < count; index++) {
       arrive('storm', [SMALL[index % SMALL.length]!], 0)
@@ -368,12 +371,12 @@ const methods = {
     connecting.reset()
   },
 
-  /** Cuts all connections, without a FIN. */
+  /** Resets all connections. */
   cut (): void {
     for (const client of connected()) client.cut('resetAndDestroy')
   },
 
-  /** Resolves when all are back: as many more streams were opened as there are clients. */
+  /** Resolves when all clients are back: that is when as many new streams were opened as there are clients. */
   async back (opened: number): Promise<Return> {
     const startedAt = now()
     const { resumed, unrecovered } = counts

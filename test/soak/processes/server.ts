@@ -1,4 +1,4 @@
-// The process that is watched: an app with the hub, what it publishes, and what it looks like from inside.
+// The watched process: an app with the hub, its publishing, and its figures as the process itself sees them.
 import type { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import { monitorEventLoopDelay, type IntervalHistogram } from 'node:perf_hooks'
@@ -10,52 +10,55 @@ import { serve } from '../../bench/rpc.js'
 import { BROADCAST, BULK, SMALL, sizeOf, type Numbers } from '../channels.js'
 import type { Kind } from '../client.js'
 
-/** What goes on until it is stopped, in events a second and in milliseconds. */
+/** What is published until it is stopped. `perSecond` is a rate; the others are in milliseconds. */
 export interface Pace {
-  /** To one small channel after the other. */
+  /** Events to the small channels, one channel after the other. */
   readonly perSecond: number
-  /** Between two broadcasts. */
+  /** Milliseconds between two broadcasts. */
   readonly broadcastEvery: number
-  /** Between two bursts to a small channel, and to the bulk channel; 0 for none. */
+  /** Milliseconds between two bursts to a small channel; `bulkEvery` for the bulk channel. With 0 there are none. */
   readonly burstEvery: number
   readonly bulkEvery: number
 }
 
 const BURST = 200
-/** Who does not read has more waiting than it may after one large burst; after small ones it is stalled before. */
+/**
+ * A large burst is more than may wait for a client that does not read: the client is disconnected as slow. With small
+ * bursts it is disconnected as stalled before that.
+ */
 const BULK_BURSTS = [45, 45, 150]
 
 export interface Sample {
   readonly heapUsed: number
-  /** With array buffers. */
+  /** It includes array buffers. */
   readonly external: number
   readonly rss: number
-  /** CPU time so far, in microseconds. */
+  /** CPU time until now, in microseconds. */
   readonly cpu: number
-  /** What keeps the event loop alive, by kind: sockets, timers … */
+  /** How many resources of each kind keep the event loop alive: sockets, timers and others. */
   readonly resources: Readonly<Record<string, number>>
   readonly listeners: { readonly process: number, readonly server: number, readonly hub: number }
   readonly stats: SSEStats
-  /** What the process itself has counted. */
+  /** These are counted by this process, not by the hub. */
   readonly published: number
   readonly recipients: number
   readonly connects: number
   readonly disconnects: Readonly<Partial<Record<SSEDisconnectReason, number>>>
-  /** Of dead clients, and of those that will be, alone; and how many of them are there now. */
+  /** The disconnects of dead clients; `dead` is how many clients of that kind are connected now. */
   readonly deaths: Readonly<Partial<Record<SSEDisconnectReason, number>>>
   readonly dead: number
-  /** Event loop delay in milliseconds: the p99 of this sample's time, and of all so far. */
+  /** Event loop delay in milliseconds: `delay` is the p99 since the last sample, `delaySoFar` since the beginning. */
   readonly delay: number
   readonly delaySoFar: number
 }
 
-/** Connections that are cut in one turn of the event loop. */
+/** How many connections are cut in one turn of the event loop. */
 const SLICE = 50
-/** Milliseconds between two looks of the monitors, which they count as delay. */
+/** Milliseconds between two looks of the monitors. They count this time as delay. */
 const RESOLUTION = 1
 
 const app = Fastify({ forceCloseConnections: true }) as unknown as FastifyInstance
-// Kept for as long as a client may be away; stalled ones are to go within a short run.
+// The history is large enough for the longest absence of a client. The stall timeout is short enough for a short run.
 await app.register(sse, { historySize: 500, heartbeatInterval: 3000, stallTimeout: 5000, maxBufferedBytes: 512 * 1024 })
 
 const streams = new Set<Socket>()
@@ -66,7 +69,7 @@ app.get<{ Querystring: { c?: string | string[], kind: Kind } }>('/events', (requ
   const { c = [], kind } = request.query
   reply.sse(c, { metadata: { kind }, replay: 'missed', broadcast: kind !== 'quiet' })
 })
-/** Ends streams from this side, and tells what was published until then. */
+/** Ends streams on the server, and answers what was published until then. */
 app.post<{ Body: string[] }>('/leave', async request => {
   const unknown: string[] = []
   for (const id of request.body) {
@@ -77,7 +80,7 @@ app.post<{ Body: string[] }>('/leave', async request => {
   return { numbers, unknown }
 })
 app.get('/ping', async () => 'pong')
-// All clients of a storm may be waiting to be accepted at once. The kernel has a limit of its own (net.core.somaxconn).
+// All clients of a storm may wait to be accepted at the same time. The kernel has its own limit (net.core.somaxconn).
 await app.listen({ host: '127.0.0.1', port: 0, backlog: 8192 })
 
 const numbers: Record<string, number> = Object.fromEntries([...SMALL, BULK, BROADCAST].map(channel => [channel, 0]))
@@ -112,7 +115,7 @@ async function publishSome (channel: string, count: number): Promise<void> {
 const stopping = new AbortController()
 let publishing: Promise<unknown> = Promise.resolve()
 
-/** Calls over and over, each time when it is due, or at once where that has passed. */
+/** Calls `work` again and again. Each call has its time. A call that is late is made at once. */
 async function every (milliseconds: number, work: (turn: number) => Promise<void>): Promise<void> {
   if (milliseconds === 0) return
   const startedAt = now()
@@ -164,7 +167,7 @@ const methods = {
     await publishing
   },
 
-  /** So many to each channel; of large ones no more than may wait for who reads late. */
+  /** Publishes events to each channel. The bulk channel gets fewer, because more may not wait for a client that reads late. */
   async publishToAll (each: number): Promise<void> {
     for (const channel of Object.keys(numbers)) await publishSome(channel, channel === BULK ? Math.min(each, 20) : each)
   },
@@ -174,8 +177,8 @@ const methods = {
   sample (): Sample {
     const delay = p99(second)
     second.reset()
-    // A collection takes longer than a turn of the event loop may, and is this measurement's alone. One in a second
-    // does not reach the p99 of all turns.
+    // Garbage collection takes longer than a turn of the event loop may, and only this measurement needs it. One collection
+    // in a second does not change the p99 of all turns.
     gc!()
     const { heapUsed, external, rss } = process.memoryUsage()
     const { user, system } = process.cpuUsage()
@@ -198,7 +201,7 @@ const methods = {
     }
   },
 
-  /** Cuts all streams' connections, some in each turn: to close them all takes longer than a turn may. */
+  /** Cuts the connections of all streams, some in each turn: closing all of them takes longer than a turn may. */
   async cut (): Promise<void> {
     let count = 0
     for (const socket of [...streams]) {
@@ -207,7 +210,7 @@ const methods = {
     }
   },
 
-  /** Closes the app, and tells what is left then. */
+  /** Closes the app, and tells which resources are left. */
   async close (): Promise<Record<string, number>> {
     await app.close()
     second.disable()

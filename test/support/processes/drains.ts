@@ -1,5 +1,6 @@
-// A server that closes on SIGTERM and until then publishes what is posted to it, and if it is asked to by itself: run by
-// drain.test.ts and connection-failures.test.ts. Of each publish of its own it prints how it ended, as a line of JSON.
+// A server that closes on SIGTERM. Until then it publishes what is posted to it, and its own events after a POST to `/begin`.
+// For each of these it prints a line of JSON that says how the publish ended. drain.test.ts and connection-failures.test.ts
+// run it.
 import type { Socket } from 'node:net'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { redisBroker } from '../../../lib/brokers/redis/index.js'
@@ -18,7 +19,7 @@ app.get<{ Querystring: { channels: string } }>('/', (request, reply) => {
 app.get('/stats', async () => app.sse.stats())
 app.post('/', async ({ body }) => await app.sse.send('n', body))
 
-/** Until the socket of the one that does not read takes no more. */
+/** Publishes until the socket of the client that does not read takes no more. */
 app.post('/fill', async () => {
   while (deaf.writableLength === 0) await app.sse.toChannel('deaf', 'fill', 'x'.repeat(60_000), { raw: true, transient: true })
   return {}
@@ -26,7 +27,7 @@ app.post('/fill', async () => {
 
 app.post('/begin', async () => {
   let k = 0
-  // It goes on through the close; only it must not be what keeps the process alive.
+  // It publishes during the close as well. It must not keep the process alive.
   setInterval(() => {
     for (let i = 0; i < 5; i++) {
       const data = { p: 'inside', k: ++k, o: k, c: [] }

@@ -1,4 +1,4 @@
-// A process that opens a stream, closes its app, and must then end by itself: run by close.test.ts.
+// A process that opens a stream, closes its app, and must then end by itself. close.test.ts runs it.
 import { once } from 'node:events'
 import Fastify from 'fastify'
 import sse from '../../../lib/index.js'
@@ -6,7 +6,7 @@ import { portOf } from '../app.js'
 import { RawClient } from '../raw-client.js'
 
 const app = Fastify()
-// Long times all of them, so that a timer left behind would be seen.
+// All times are long, so that a timer that is not cleared keeps the process alive.
 await app.register(sse, { heartbeatInterval: 1_000_000, stallTimeout: 1_000_000, closeTimeout: 1_000_000 })
 app.get('/events', (_request, reply) => { reply.sse('room') })
 await app.listen({ port: 0, host: '127.0.0.1' })

@@ -1,4 +1,4 @@
-// A process that registers the plugin, is ready, and must end by itself without a close: run by close.test.ts.
+// A process that registers the plugin, becomes ready, and must end by itself without a close. close.test.ts runs it.
 import Fastify from 'fastify'
 import sse from '../../../lib/index.js'
 

@@ -1,5 +1,5 @@
-// A program of its own, run with `--expose-gc` and through tsx: publishes into a history with a cap, far beyond it, and
-// prints how many bytes the process really grew by, one line of JSON for each kind of event named as an argument.
+// A program for `--expose-gc` and tsx. It publishes far more into a history than the history's cap. For each kind of event in
+// its arguments, it prints a line of JSON that says by how many bytes the process has grown.
 import Fastify, { type FastifyInstance } from 'fastify'
 import sse, { type SSEHub } from '../../../lib/index.js'
 import { Plain } from '../../../lib/wire/encoding.js'
@@ -53,7 +53,10 @@ async function growthOfHistory (publish: (hub: SSEHub, n: number) => Promise<unk
   return { cap: CAP, growth, counted }
 }
 
-/** What blocks of replays take: of single small events among other buffers, and of large ones that went out in pieces. */
+/**
+ * How many bytes the blocks of replays take: blocks of one small event among other buffers, and blocks of large events
+ * that were sent in pieces.
+ */
 function growthOfReplays (): { cap: number, growth: number, counted: number } {
   const history = new History({ size: 1_000_000, maxAge: Infinity, maxBytes: Infinity })
   const replays = new Replays(history, 4 * CAP, CAP)
@@ -62,7 +65,7 @@ function growthOfReplays (): { cap: number, growth: number, counted: number } {
   const encoding = new Plain()
   let position = 0
   const add = (target: string, text: string): void => {
-    // As in the hub, this makes the text one piece: it must not become one while its growth would be measured.
+    // As in the hub, this flattens the text into one string. If that happened later, it would count as growth.
     history.add(keptEvent(++position, text), [target])
   }
   for (let n = 0; n < 12_800; n++) add(`channel-${n}`, 'data: small\n\n')
@@ -73,13 +76,13 @@ function growthOfReplays (): { cap: number, growth: number, counted: number } {
     Buffer.allocUnsafe(3000)
   }
   const replay = replayOf('large', position)
-  // For these half of the cap.
+  // These blocks get half of the cap.
   for (let n = 0; n < 80; n++) for (const chunk of replays.page(replay).chunks) chunk.pieces()
   const growth = used() - before
   return { cap: CAP, growth, counted: replays.bytes }
 }
 
-/** Bytes in use, once all that can be collected is: what one collection lets go of may take another one to be freed. */
+/** Bytes in use after garbage collection. It collects until nothing more is freed, because one collection may not free all. */
 function used (): number {
   let before = Infinity
   for (;;) {

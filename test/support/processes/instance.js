@@ -1,5 +1,5 @@
-// An instance of an application, in plain JavaScript on the built package: it has a route for streams, and publishes
-// what its parent tells it to. Of each publish the parent is told how it ended, in the turn in which it did.
+// An instance of an application. It is plain JavaScript and uses the built package. It has a route for streams, and publishes
+// what its parent asks for. It tells the parent how each publish ended, in the same turn.
 import { setImmediate } from 'node:timers/promises'
 import Fastify from 'fastify'
 import { Cluster, Redis } from 'ioredis'
@@ -8,7 +8,7 @@ import { redisBroker } from 'fastify-sse-hub/redis'
 
 const { broker, client, cluster, hub } = JSON.parse(process.argv[2])
 
-/** How long a publisher waits before it tries an event again, in milliseconds. */
+/** Milliseconds until an event is published again. */
 const AGAIN = 50
 
 let told = []
@@ -22,7 +22,10 @@ function tell (ending) {
   })
 }
 
-/** Publishes events one behind the other, up to `window` of them unanswered, `burst` of them every so many milliseconds. */
+/**
+ * Publishes events in order. At most `window` of them are unanswered. With `burst`, it publishes that number every `every`
+ * milliseconds.
+ */
 class Publisher {
   constructor ({ name, count = Infinity, window = 500, burst = 0, every = 10, targets, keyed = false, retries = true }) {
     Object.assign(this, { name, count, window, burst, every, targets, keyed, retries })
@@ -92,13 +95,13 @@ process.on('message', async message => {
   } else if (message.stats !== undefined) {
     process.send({ stats: app.sse.stats() })
   } else if (message.hold !== undefined) {
-    // Holds the event loop, as an application that computes does.
+    // It blocks the event loop, like an application that computes.
     const until = performance.now() + message.hold
     while (performance.now() < until);
   } else if (message.close !== undefined) {
     await app.close()
     template?.disconnect()
-    // How the last publishes ended is told first.
+    // The endings of the last publishes are sent first.
     await setImmediate()
     process.send({ closed: true }, () => process.disconnect())
   }

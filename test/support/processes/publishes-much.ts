@@ -1,5 +1,5 @@
-// A process that publishes 300 MB to a client, for each way to deal with slow ones, and prints by how much it grew: run
-// by slow-clients.test.ts, with `--expose-gc`.
+// A process that publishes 300 MB to a client, once for each way to treat slow clients, and prints by how much it grew.
+// slow-clients.test.ts runs it with `--expose-gc`.
 import { once } from 'node:events'
 import Fastify, { type FastifyInstance } from 'fastify'
 import sse from '../../../lib/index.js'
@@ -8,7 +8,7 @@ import { portOf } from '../app.js'
 const EVENTS = 3000
 const EVENT = 'x'.repeat(100_000)
 
-/** What lives. Which of the rest the process gives back to the system, and when, differs with Node's version. */
+/** Bytes of live data. When the process gives other memory back to the system differs between versions of Node. */
 function used (): number {
   globalThis.gc!()
   const { heapUsed, external } = process.memoryUsage()

@@ -1,4 +1,4 @@
-// An instance with three streams in a room. It lives until it is killed.
+// An instance with three streams in a room. It runs until it is killed.
 import Fastify from 'fastify'
 import { redisBroker } from '../../../lib/brokers/redis/index.js'
 import sse from '../../../lib/index.js'

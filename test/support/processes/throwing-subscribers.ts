@@ -1,5 +1,5 @@
-// A hub whose diagnostics have subscribers that throw. With "handled" the process handles uncaught exceptions. What came of
-// it is printed at the end, in order of the alphabet: when Node tells of an exception is its own matter.
+// A hub whose diagnostics channels have subscribers that throw. With "handled", the process handles uncaught exceptions. The
+// results are printed at the end in alphabetical order, because Node decides when it reports an exception.
 import { subscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'

@@ -1,4 +1,4 @@
-// Run as a program of its own: publishes what is refused, awaits nothing, and must end as if nothing had happened.
+// A program whose publishes are refused and not awaited. It must end as if nothing had happened.
 import Fastify from 'fastify'
 import sse, { type Broker } from '../../../lib/index.js'
 
@@ -35,6 +35,6 @@ app.sse.send('x', 1, { unknown: true } as object)
 await app.inject('/')
 await app.close()
 app.sse.send('x', 1)
-// A rejection that nobody handles is reported in a later turn.
+// Node reports an unhandled rejection in a later turn.
 await new Promise(resolve => setTimeout(resolve, 20))
 console.log('done')
