@@ -1,4 +1,5 @@
-// Programs in processes of their own: TypeScript from its source, `.mjs` with the built package, as its users have it.
+// Programs in processes of their own: an example from its source, `.mjs` with the built package, as its users have it, and
+// the tests' own programs from what `npm run build:tests` made of them.
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import type { Readable } from 'node:stream'
 import type { Test } from 'tap'
@@ -14,17 +15,24 @@ export interface ProgramOptions {
 }
 
 /**
- * Runs a program, its path relative to the repository. It is killed when the test ends.
- * tap records no coverage in it: that would be of tsx's output, whose lines are not those of the source.
+ * The environment of a program. Without tap's loader, which tap puts into NODE_OPTIONS: it takes as long as the program itself
+ * takes to start, and the coverage of what it loads (tsx's output, the built package) is not recorded.
  */
+export function programEnv (env: Record<string, string> = {}): NodeJS.ProcessEnv {
+  const { NODE_OPTIONS: _, ...own } = process.env
+  return { ...own, ...env }
+}
+
+/** Runs a program, its path relative to the repository. It is killed when the test ends. */
 export function spawnProgram (t: Test, file: string, { args = [], nodeArgs = [], env = {} }: ProgramOptions = {}): Program {
-  const loader = file.endsWith('.mjs') ? [] : ['--import', 'tsx']
-  const child = spawn(process.execPath, [...nodeArgs, ...loader, file, ...args], {
+  const compiled = file.startsWith('test/') ? `build/${file.replace(/\.ts$/, '.js')}` : file
+  const loader = compiled.endsWith('.ts') ? ['--import', 'tsx'] : []
+  const child = spawn(process.execPath, [...nodeArgs, ...loader, compiled, ...args], {
     cwd: root,
-    env: { ...process.env, ...env, _TAPJS_PROCESSINFO_COVERAGE_: '0' },
+    env: programEnv(env),
     stdio: ['ignore', 'pipe', 'pipe'],
     // Far beyond what any takes: one that hangs fails its test instead of holding it up.
-    timeout: 110_000
+    timeout: 280_000
   })
   child.stdout.setEncoding('utf8')
   child.stderr.setEncoding('utf8')
