@@ -59,6 +59,8 @@ const names = readdirSync(`${root}test`, { recursive: true, encoding: 'utf8' })
   .filter(KINDS[kind]!)
   .sort()
 
+if (names.length === 0) throw new Error('there are no tests')
+
 const groups = new Map<string, string[]>()
 for (const name of names) {
   const together = Object.entries(TOGETHER).find(([, files]) => files.includes(name))
