@@ -81,7 +81,9 @@ const files = begin.map((group, index) => {
 })
 
 const ends: Array<() => Promise<void>> = []
-const env = { ...process.env }
+const env: NodeJS.ProcessEnv = { ...process.env }
+// Node 22 and newer start a process in half the time with what an earlier one has compiled. Coverage would be less exact.
+if (options.includes('--disable-coverage')) env['NODE_COMPILE_CACHE'] ??= `${root}build/compiled`
 if (names.some(name => REDIS.test(name))) ends.push(await startSharedRedis(env))
 if (names.some(name => BROWSER.test(name))) ends.push(await startSharedBrowser(env))
 try {
