@@ -8,6 +8,7 @@ export default {
         'lib/browser/connect.ts',
         'lib/brokers/redis/index.ts',
         'test/**/*.test.ts',
+        'test/{run.ts,coverage-map.js,transpile.js}',
         'types/test/**/*.tst.ts',
         'test/soak/run.ts',
         // Programs that tests and the soak start in their own processes.

@@ -7,6 +7,7 @@ import { EventSource } from 'eventsource'
 import t, { type Test } from 'tap'
 import { appFolder } from '../support/app-folder.js'
 import { freePort } from '../support/programs.js'
+import { programEnv } from '../support/spawn-program.js'
 import { StreamClient } from '../support/stream-client.js'
 
 const APP = `
@@ -35,7 +36,7 @@ async function start (t: Test, ...args: string[]): Promise<Started> {
   const port = await freePort()
   const child = spawn(process.execPath, [fileURLToPath(import.meta.resolve('fastify-cli/cli.js')), 'start', '-l', 'info', '-a', '127.0.0.1', '-p', String(port), ...args, 'app.mjs'], {
     cwd: folder,
-    env: { ...process.env, NODE_OPTIONS: '', _TAPJS_PROCESSINFO_COVERAGE_: '0' },
+    env: programEnv(),
     stdio: ['ignore', 'pipe', 'pipe'],
     // It gets its own process group, because `--watch` does not end the process that it has started.
     detached: true

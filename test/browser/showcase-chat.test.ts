@@ -2,11 +2,11 @@ import { once } from 'node:events'
 import { EventSource } from 'eventsource'
 import t, { type Test } from 'tap'
 import { fits, shows, until, Visitors, withoutBrowser } from '../support/browser.js'
-import { startServer } from '../support/server-process.js'
+import { examplesServer } from '../support/server-process.js'
 import type { Page } from 'playwright-core'
 
 t.test('the chat, in a browser', { skip: withoutBrowser }, async t => {
-  const [{ address }, visitors] = await Promise.all([startServer(t, 'examples/server.ts'), Visitors.come(t)])
+  const [{ address }, visitors] = await Promise.all([examplesServer(), Visitors.come(t)])
 
   async function enter (page: Page, user: string, room = 'lobby'): Promise<Page> {
     await page.goto(`${address}/chat`)

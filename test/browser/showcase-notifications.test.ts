@@ -1,9 +1,9 @@
 import t from 'tap'
 import { open, fits, shows, until, Visitors, withoutBrowser } from '../support/browser.js'
-import { startServer } from '../support/server-process.js'
+import { examplesServer } from '../support/server-process.js'
 
 t.test('the notification example, in a browser', { skip: withoutBrowser }, async t => {
-  const [{ address }, visitors] = await Promise.all([startServer(t, 'examples/server.ts'), Visitors.come(t)])
+  const [{ address }, visitors] = await Promise.all([examplesServer(), Visitors.come(t)])
   const url = `${address}/notifications`
 
   const ada = await visitors.visitor()

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { open, fits, shows, until, Visitors, withoutBrowser } from '../support/browser.js'
-import { startServer } from '../support/server-process.js'
+import { examplesServer } from '../support/server-process.js'
 
 const NAMELESS = `[...document.querySelectorAll('input, select, button, progress')]
   .filter(field => !field.labels?.length && field.textContent.trim() === '' && !field.hasAttribute('aria-labelledby'))
@@ -15,7 +15,7 @@ const STOP_AT_SOME_WORDS = `
     .observe(answer, { childList: true })`
 
 t.test('the pages of the examples, in a browser', { skip: withoutBrowser }, async t => {
-  const [{ address }, visitors] = await Promise.all([startServer(t, 'examples/server.ts'), Visitors.come(t)])
+  const [{ address }, visitors] = await Promise.all([examplesServer(), Visitors.come(t)])
   const visitor = await visitors.visitor()
   const requests: string[] = []
   visitor.on('request', request => requests.push(request.url()))

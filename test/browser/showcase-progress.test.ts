@@ -1,11 +1,11 @@
 import t from 'tap'
 import { fits, shows, until, Visitors, withoutBrowser } from '../support/browser.js'
-import { startServer } from '../support/server-process.js'
+import { examplesServer } from '../support/server-process.js'
 import { TcpProxy } from '../support/tcp-proxy.js'
 import type { Page } from 'playwright-core'
 
 t.test('the progress example, in a browser', { skip: withoutBrowser }, async t => {
-  const [{ address }, visitors] = await Promise.all([startServer(t, 'examples/server.ts'), Visitors.come(t)])
+  const [{ address }, visitors] = await Promise.all([examplesServer(), Visitors.come(t)])
 
   const stateOf = async (id: string): Promise<string | undefined> => {
     const jobs = await (await fetch(`${address}/progress/jobs`)).json() as Array<{ id: string, state: string }>

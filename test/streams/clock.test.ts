@@ -9,7 +9,7 @@ import { AsyncBroker } from '../support/async-broker.js'
 import { buildApp } from '../support/app.js'
 import { brokerEvent } from '../support/broker-sink.js'
 import { opener, received } from '../support/open.js'
-import { RedisServer, withoutRedis } from '../support/redis-server.js'
+import { redisDatabase, withoutRedis } from '../support/redis-server.js'
 
 const HOUR = 60 * 60 * 1000
 
@@ -73,7 +73,7 @@ t.test('an event that a broker has dated ahead does not keep older events from e
 })
 
 t.test('if Redis\'s clock was set back, ids keep their order, and nothing is lost', { skip: withoutRedis }, async t => {
-  const redis = await RedisServer.start(t)
+  const redis = await redisDatabase(t)
   const client = redis.connect(t)
   const keys = new Keys('sse')
   const app = Fastify() as unknown as FastifyInstance

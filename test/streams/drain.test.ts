@@ -7,7 +7,7 @@ import { Instance } from '../support/instances.js'
 import { Ledger, none, type Ending } from '../support/ledger.js'
 import { RawClient, requestText } from '../support/raw-client.js'
 import { Reader } from '../support/reader.js'
-import { RedisServer, withoutRedis } from '../support/redis-server.js'
+import { redisDatabase, withoutRedis } from '../support/redis-server.js'
 import { parseResponses } from '../support/responses.js'
 import { startServer, stopServer, type ServerProcess } from '../support/server-process.js'
 import { StreamClient } from '../support/stream-client.js'
@@ -154,7 +154,7 @@ t.test('SIGTERM under load, with the broker in memory', async t => {
 })
 
 t.test('SIGTERM under load, with the broker over Redis', { skip: withoutRedis }, async t => {
-  const redis = await RedisServer.start(t)
+  const redis = await redisDatabase(t)
   const ledger = new Ledger()
   const hub = { closeTimeout: 1500, maxBufferedBytes: 64 * 1024 * 1024, retry: 30, reconnectSpread: 300, historySize: 5000, replay: 'missed' } as const
   const server = await Server.start(t, { redis: redis.url, hub }, ({ recipients: _, ...ending }) => ledger.ended(ending))

@@ -7,12 +7,12 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import type { Outcome } from '../soak/report.js'
+import { programEnv } from '../support/spawn-program.js'
 
 async function run (t: Test, ...args: string[]): Promise<Outcome> {
   const file = join(t.testdir(), 'results.json')
-  const { NODE_OPTIONS: _, ...env } = process.env
   const child = spawn(process.execPath, [fileURLToPath(new URL('../soak/run.js', import.meta.url)), ...args, '--json', file], {
-    env: { ...env, _TAPJS_PROCESSINFO_COVERAGE_: '0' },
+    env: programEnv(),
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: 110_000
   })

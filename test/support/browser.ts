@@ -1,43 +1,48 @@
-// A real browser: Debian's Chromium, with a fresh profile each time.
-import { chromium, type Browser, type BrowserContext, type BrowserContextOptions, type Page } from 'playwright-core'
-import type { Test } from 'tap'
-import { pathOf, without } from './programs.js'
+// Visitors of pages, in a real browser: each with cookies and a cache of their own.
+import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
+import rootTest, { type Test } from 'tap'
+import { openBrowser } from './chromium.js'
+import { without } from './programs.js'
 import { root } from './root.js'
-
-const executablePath = pathOf('chromium')
 
 /** For a test's options. */
 export const withoutBrowser = without('chromium')
 
-const args = [
-  '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-  '--disable-component-update', '--disable-sync'
-]
 /** In milliseconds: long enough for a busy machine; what is missing fails well before the test's own limit. */
 const PATIENCE = 30_000
 const pictures = `${root}test/screenshots/`
+
+let browser: Promise<Browser> | undefined
+
+/** The browser of all tests of this process, until the last of them has ended. */
+async function theBrowser (): Promise<Browser> {
+  const opened = await openBrowser()
+  rootTest.teardown(() => opened.close())
+  return opened
+}
 
 export class Visitors {
   /** What pages wrote to their consoles as errors, and what was thrown in them. */
   readonly errors: string[] = []
   readonly #browser: Browser
+  readonly #contexts: BrowserContext[] = []
 
   private constructor (browser: Browser) {
     this.#browser = browser
   }
 
-  /** Starts the browser; it ends with the test. */
+  /** They leave when the test ends. */
   static async come (t: Test): Promise<Visitors> {
-    // Playwright would look for a browser of its own.
-    if (executablePath === '') throw new Error('chromium is not installed')
-    const browser = await chromium.launch({ executablePath, args })
-    t.teardown(() => browser.close())
-    return new Visitors(browser)
+    browser ??= theBrowser()
+    const visitors = new Visitors(await browser)
+    t.teardown(() => Promise.all(visitors.#contexts.map(context => context.close())))
+    return visitors
   }
 
   /** Somebody else: with cookies of their own. */
   async visitor (options: BrowserContextOptions = {}): Promise<BrowserContext> {
     const context = await this.#browser.newContext(options)
+    this.#contexts.push(context)
     context.setDefaultTimeout(PATIENCE)
     context.on('page', page => {
       page.on('console', message => { if (message.type() === 'error') this.errors.push(message.text()) })

@@ -19,6 +19,8 @@ interface Connection {
   /** The client's end cut it: what did not come by then need not. */
   wasCut: boolean
   reason: SSEDisconnectReason | null
+  /** How many of what it must get it had by then. */
+  had: number
 }
 
 interface App {
@@ -83,7 +85,10 @@ export class HubRun {
     const connections: Connection[] = []
     fastify.sse.on('disconnect', (client, reason) => {
       const connection = connections.find(connection => connection.client === client)
-      if (connection !== undefined) connection.reason = reason
+      if (connection === undefined) return
+      connection.reason = reason
+      const last = connection.reader.own.at(-1)
+      connection.had = last === undefined ? 0 : connection.model.expected.indexOf(numberOf(last.data)) + 1
     })
     const socketPath = `${this.#path}-${++apps}`
     await fastify.listen({ path: socketPath })
@@ -178,7 +183,8 @@ export class HubRun {
       paused,
       wasPaused: paused,
       wasCut: false,
-      reason: null
+      reason: null,
+      had: 0
     }
     connections.push(connection)
     clients.push(new WeakRef(client))
@@ -246,7 +252,7 @@ export class HubRun {
 
   /** Compares what came with what the model promises. */
   #check (connection: Connection): void {
-    const { model, reader, reason, wasCut, wasPaused, client, replay } = connection
+    const { model, reader, reason, had, wasCut, wasPaused, client, replay } = connection
     const fail = (what: string): never => {
       const came = reader.events.map(({ id, event, data }) => `${event} ${data.slice(0, 60)}${id === undefined ? '' : ` [${id}]`}`)
       throw new Error(`${what}\nexpected: ${model.expected.join(' ')}\ncame: ${came.join('\n      ')}\nreplay ${replay}, ${wasCut ? 'cut' : `ended: ${String(reason)}`}`)
@@ -287,8 +293,8 @@ export class HubRun {
       if (ahead && missed === 0 && !model.cautious) fail('events are told to be lost, and none is')
     }
     // More than may wait can come while a long replay still fills its socket: then it has to come back for it, however fast
-    // it reads.
-    const replaying = reader.own.length < model.replayed
+    // it reads. What counts is what it had when it was ended: what its socket held by then, it reads afterwards.
+    const replaying = had < model.replayed
     if (reason === 'slow' && ((!wasPaused && !replaying) || this.#program.slowClient === 'drop')) fail('a client that reads was taken for slow')
     if (reason !== null && !wasCut && !['slow', 'server', 'shutdown'].includes(reason)) fail('it should not have gone')
     if (client.closed && reason === null) fail('nobody was told that it went')

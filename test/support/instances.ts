@@ -7,6 +7,7 @@ import type { RedisBrokerOptions } from '../../lib/brokers/redis/index.js'
 import type { SSEPluginOptions, SSEStats } from '../../lib/index.js'
 import type { Ending, Ledger } from './ledger.js'
 import { root } from './root.js'
+import { programEnv } from './spawn-program.js'
 
 export interface InstanceOptions {
   readonly broker: Omit<RedisBrokerOptions, 'client'>
@@ -52,10 +53,9 @@ export class Instance {
   /** Starts an instance. It is killed when the test ends. */
   static async start (t: Test, ledger: Ledger, options: InstanceOptions): Promise<Instance> {
     if (!existsSync(`${root}dist/lib/index.js`)) throw new Error('the package is not built: run "npm run build"')
-    const { NODE_OPTIONS: _, ...env } = process.env
     const child = spawn(process.execPath, ['test/support/processes/instance.js', JSON.stringify(options)], {
       cwd: root,
-      env: { ...env, _TAPJS_PROCESSINFO_COVERAGE_: '0' },
+      env: programEnv(),
       stdio: ['ignore', 'inherit', 'inherit', 'ipc']
     })
     const instance = new Instance(child, ledger)

@@ -4,7 +4,6 @@ import type { Test } from 'tap'
 import { redisBroker, type RedisBrokerOptions } from '../../lib/brokers/redis/index.js'
 import sse, { type SSEPluginOptions } from '../../lib/index.js'
 import { opener, type Open, type OpenStream } from './open.js'
-import type { RedisServer } from './redis-server.js'
 
 export interface Instance {
   readonly app: FastifyInstance
@@ -15,7 +14,7 @@ export interface Instance {
 let names = 0
 export const newName = (): string => `hub-${++names}`
 
-export async function start (t: Test, redis: RedisServer, stream: string, options: SSEPluginOptions = {}, broker: RedisBrokerOptions = {}): Promise<Instance> {
+export async function start (t: Test, redis: { readonly url: string }, stream: string, options: SSEPluginOptions = {}, broker: RedisBrokerOptions = {}): Promise<Instance> {
   const app = Fastify({ forceCloseConnections: true })
   await app.register(sse, { broker: redisBroker({ url: redis.url, stream, ...broker }), ...options })
   t.teardown(() => app.close())

@@ -1,4 +1,5 @@
-// A real Redis of the test's own: on a free port, with a folder of its own.
+// A real Redis: one of the test's own, on a free port and with a folder of its own, for what stops, fills, empties or configures
+// it; or a database of the one that `test/run.ts` starts for all files, for what only uses it.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { cpSync, mkdtempSync, rmSync } from 'node:fs'
@@ -6,10 +7,48 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import type { Test } from 'tap'
-import { freePort, without } from './programs.js'
+import { freePort, pathOf, without } from './programs.js'
 
 /** For a test's options. */
 export const withoutRedis = without('redis-server')
+
+/** Where the Redis is that all files share. */
+const SHARED = 'TEST_REDIS_PORT'
+
+/** Starts a Redis for all files, and tells them by their environment. Returns what ends it. */
+export async function startSharedRedis (env: NodeJS.ProcessEnv): Promise<() => Promise<void>> {
+  if (pathOf('redis-server') === '') return async () => {}
+  const ends: Array<() => unknown> = []
+  const server = await RedisServer.start({ teardown: end => { ends.push(end) } }, '--databases', '1000')
+  env[SHARED] = String(server.port)
+  return async () => { for (const end of ends) await end() }
+}
+
+/** What a test may do with a Redis that others may use as well. */
+export interface RedisDatabase {
+  readonly port: number
+  readonly db: number
+  readonly url: string
+  readonly connect: (t: Test) => Redis
+}
+
+/** An empty database: of the Redis that all files share, or of one of the test's own. */
+export async function redisDatabase (t: Test): Promise<RedisDatabase> {
+  const shared = process.env[SHARED]
+  const port = shared === undefined ? (await RedisServer.start(t)).port : Number(shared)
+  // The first one counts those that are taken.
+  const admin = connect(t, { port })
+  const db = await admin.incr('databases')
+  admin.disconnect()
+  return { port, db, url: `redis://127.0.0.1:${port}/${db}`, connect: t => connect(t, { port, db }) }
+}
+
+function connect (t: Test, options: { readonly port: number, readonly password?: string, readonly db?: number }): Redis {
+  const client = new Redis({ ...options })
+  client.on('error', () => {})
+  t.teardown(() => client.disconnect())
+  return client
+}
 
 export class RedisServer {
   readonly port: number
@@ -83,10 +122,7 @@ export class RedisServer {
 
   /** A client for the test itself. */
   connect (t: Test, options: { readonly password?: string, readonly db?: number } = {}): Redis {
-    const client = new Redis({ ...options, port: this.port })
-    client.on('error', () => {})
-    t.teardown(() => client.disconnect())
-    return client
+    return connect(t, { ...options, port: this.port })
   }
 }
 

@@ -1,6 +1,6 @@
 // A server in its own process. It is run from its source, as a user would run it.
 import { once } from 'node:events'
-import type { Test } from 'tap'
+import rootTest, { type Test } from 'tap'
 import { spawnProgram, type Program } from './spawn-program.js'
 
 export interface ServerProcess {
@@ -27,6 +27,13 @@ export async function startServer (t: Test, file: string, env: Record<string, st
     child.on('exit', code => reject(new Error(`${file} ended with ${code}: ${output}`)))
   })
   return { child, address: await address }
+}
+
+let examples: Promise<ServerProcess> | undefined
+
+/** The examples' server, started once for all tests of this process that leave it as it is. */
+export async function examplesServer (): Promise<ServerProcess> {
+  return await (examples ??= startServer(rootTest, 'examples/server.ts'))
 }
 
 /** Asks a server to end, and resolves with its exit code. */

@@ -1,4 +1,5 @@
-// Programs in their own processes. TypeScript is run from its source. `.mjs` files use the built package, as users do.
+// Programs in their own processes. Examples run from their source. `.mjs` files use the built package, as users do. The
+// tests' own programs run from what `npm run build:tests` has compiled.
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import type { Readable } from 'node:stream'
 import type { Test } from 'tap'
@@ -14,17 +15,24 @@ export interface ProgramOptions {
 }
 
 /**
- * Runs a program. Its path is relative to the repository. It is killed when the test ends. tap records no coverage in it,
- * because that would be of tsx's output, whose lines differ from the source's.
+ * The environment of a program, without tap's loader, which tap puts into NODE_OPTIONS. The loader takes as long as the program
+ * itself takes to start, and records no coverage of what the program loads (tsx's output, the built package).
  */
+export function programEnv (env: Record<string, string> = {}): NodeJS.ProcessEnv {
+  const { NODE_OPTIONS: _, ...own } = process.env
+  return { ...own, ...env }
+}
+
+/** Runs a program. Its path is relative to the repository. It is killed when the test ends. */
 export function spawnProgram (t: Test, file: string, { args = [], nodeArgs = [], env = {} }: ProgramOptions = {}): Program {
-  const loader = file.endsWith('.mjs') ? [] : ['--import', 'tsx']
-  const child = spawn(process.execPath, [...nodeArgs, ...loader, file, ...args], {
+  const compiled = file.startsWith('test/') ? `build/${file.replace(/\.ts$/, '.js')}` : file
+  const loader = compiled.endsWith('.ts') ? ['--import', 'tsx'] : []
+  const child = spawn(process.execPath, [...nodeArgs, ...loader, compiled, ...args], {
     cwd: root,
-    env: { ...process.env, ...env, _TAPJS_PROCESSINFO_COVERAGE_: '0' },
+    env: programEnv(env),
     stdio: ['ignore', 'pipe', 'pipe'],
     // No program needs this long. A program that hangs then fails its test and does not block it.
-    timeout: 110_000
+    timeout: 280_000
   })
   child.stdout.setEncoding('utf8')
   child.stderr.setEncoding('utf8')

@@ -5,10 +5,10 @@ import { redisBroker, type RedisBrokerOptions } from '../../../lib/brokers/redis
 import sse, { SSE_ERR_INVALID_OPTION } from '../../../lib/index.js'
 import { MemoryLog } from '../../support/memory-log.js'
 import { dataOf, events, newName, opened, start } from '../../support/redis-hubs.js'
-import { RedisServer, withoutRedis } from '../../support/redis-server.js'
+import { RedisServer, redisDatabase, withoutRedis } from '../../support/redis-server.js'
 
 t.test('hubs over one Redis', { skip: withoutRedis }, async t => {
-  const redis = await RedisServer.start(t)
+  const redis = await redisDatabase(t)
 
   await t.test('reach the clients of all instances, in one order', async t => {
     const name = newName()
@@ -82,7 +82,7 @@ t.test('hubs over one Redis', { skip: withoutRedis }, async t => {
   await t.test('hold a client that is ahead of its instance until that has caught up', async t => {
     const name = newName()
     const client = redis.connect(t)
-    const readers = async (): Promise<string[]> => (await client.client('LIST') as string).split('\n').filter(line => line.includes('cmd=xread')).map(line => /id=(\d+)/.exec(line)![1]!)
+    const readers = async (): Promise<string[]> => (await client.client('LIST') as string).split('\n').filter(line => line.includes(` db=${redis.db} `) && line.includes('cmd=xread')).map(line => /id=(\d+)/.exec(line)![1]!)
     const first = await start(t, redis, name)
     const stream = await first.open('room')
     const before = await readers()

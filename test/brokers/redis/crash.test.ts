@@ -2,10 +2,10 @@
 import t from 'tap'
 import { Cluster, TARGETS } from '../../support/cluster.js'
 import { none } from '../../support/ledger.js'
-import { RedisServer, withoutRedis } from '../../support/redis-server.js'
+import { redisDatabase, withoutRedis } from '../../support/redis-server.js'
 
 t.test('when an instance is killed in the middle, its clients go on at the others with what came next', { skip: withoutRedis }, async t => {
-  const redis = await RedisServer.start(t)
+  const redis = await redisDatabase(t)
   const cluster = await Cluster.start(t, 3, { broker: { url: redis.url }, hub: { historySize: 2000 } })
   const { ledger, instances: [first, second, killed] } = cluster
   await cluster.connect(60)

@@ -2,10 +2,10 @@
 import t from 'tap'
 import { Cluster, TARGETS } from '../../support/cluster.js'
 import { none } from '../../support/ledger.js'
-import { RedisServer, withoutRedis } from '../../support/redis-server.js'
+import { redisDatabase, withoutRedis } from '../../support/redis-server.js'
 
 t.test('300 clients of three instances get 20,000 events from all three at once, each of them once and in one order', { skip: withoutRedis }, async t => {
-  const redis = await RedisServer.start(t)
+  const redis = await redisDatabase(t)
   const cluster = await Cluster.start(t, 3, { broker: { url: redis.url } })
   await cluster.connect(300)
   const counts = [6667, 6667, 6666]

@@ -4,12 +4,12 @@ import t, { type Test } from 'tap'
 import { redisBroker } from '../../../lib/brokers/redis/index.js'
 import sse, { type SSEPresence } from '../../../lib/index.js'
 import { opener } from '../../support/open.js'
-import { RedisServer, withoutRedis } from '../../support/redis-server.js'
+import { RedisServer, redisDatabase, withoutRedis } from '../../support/redis-server.js'
 import { spawnProgram } from '../../support/spawn-program.js'
 
 const LEASE = 300
 
-async function start (t: Test, redis: RedisServer, leasePeriod = LEASE): Promise<FastifyInstance> {
+async function start (t: Test, redis: { readonly url: string }, leasePeriod = LEASE): Promise<FastifyInstance> {
   const app = Fastify({ forceCloseConnections: true })
   await app.register(sse, { broker: redisBroker({ url: redis.url, leasePeriod }) })
   t.teardown(() => app.close())
@@ -27,7 +27,7 @@ async function untilPresent (app: FastifyInstance, channel: string, count: numbe
 
 t.test('presence over several instances', { skip: withoutRedis }, async t => {
   await t.test('every instance sees the streams of all, and is told who comes and leaves', async t => {
-    const redis = await RedisServer.start(t)
+    const redis = await redisDatabase(t)
     const [first, second] = await Promise.all([start(t, redis), start(t, redis)])
     const [open, openSecond] = await Promise.all([first, second].map(app => opener(t, app)))
     const seen: string[] = []
@@ -52,7 +52,7 @@ t.test('presence over several instances', { skip: withoutRedis }, async t => {
   })
 
   await t.test('an instance that starts later learns who is there', async t => {
-    const redis = await RedisServer.start(t)
+    const redis = await redisDatabase(t)
     const first = await start(t, redis)
     const open = await opener(t, first)
     for (let i = 0; i < 30; i++) await open('room', { id: `c${i}` })
@@ -66,7 +66,7 @@ t.test('presence over several instances', { skip: withoutRedis }, async t => {
   })
 
   await t.test('an instance that closes takes its streams along at once', async t => {
-    const redis = await RedisServer.start(t)
+    const redis = await redisDatabase(t)
     const first = await start(t, redis)
     const second = Fastify({ forceCloseConnections: true })
     await second.register(sse, { broker: redisBroker({ url: redis.url, leasePeriod: 60_000 }), closeTimeout: 100 })
@@ -79,7 +79,7 @@ t.test('presence over several instances', { skip: withoutRedis }, async t => {
   })
 
   await t.test('what a killed instance had told is gone after its lease', async t => {
-    const redis = await RedisServer.start(t)
+    const redis = await redisDatabase(t)
     const first = await start(t, redis)
     const left: string[] = []
     first.sse.on('leave', ({ clientId }) => left.push(clientId))
@@ -114,7 +114,7 @@ t.test('presence over several instances', { skip: withoutRedis }, async t => {
 
   for (const what of ['its entries of the log', 'the leases']) {
     await t.test(`nobody is left over where ${what} are lost`, async t => {
-      const redis = await RedisServer.start(t)
+      const redis = await redisDatabase(t)
       const client = redis.connect(t)
       const first = await start(t, redis)
       const child = spawnProgram(t, 'test/support/processes/redis-presence.ts', { args: [redis.url, String(LEASE)] })
@@ -132,6 +132,7 @@ t.test('presence over several instances', { skip: withoutRedis }, async t => {
   }
 
   await t.test('10,000 streams that come at once cost at most 50 round trips', async t => {
+    // Of its own: a Redis counts the commands of all its databases together.
     const redis = await RedisServer.start(t)
     const [first, second] = await Promise.all([start(t, redis, 30_000), start(t, redis, 30_000)])
     const client = redis.connect(t)

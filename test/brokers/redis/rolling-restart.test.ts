@@ -3,12 +3,12 @@ import t from 'tap'
 import { Cluster, TARGETS } from '../../support/cluster.js'
 import type { Instance } from '../../support/instances.js'
 import { none } from '../../support/ledger.js'
-import { RedisServer, withoutRedis } from '../../support/redis-server.js'
+import { redisDatabase, withoutRedis } from '../../support/redis-server.js'
 
 const SPREAD = 300
 
 t.test('three instances are replaced under load, then all by a fresh one: every client goes on where it was', { skip: withoutRedis }, async t => {
-  const redis = await RedisServer.start(t)
+  const redis = await redisDatabase(t)
   const cluster = await Cluster.start(t, 3, { broker: { url: redis.url }, hub: { historySize: 3000, reconnectSpread: SPREAD } })
   const { ledger, readers } = cluster
   await cluster.connect(60)

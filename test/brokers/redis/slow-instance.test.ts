@@ -2,10 +2,10 @@
 import t from 'tap'
 import { Cluster, TARGETS } from '../../support/cluster.js'
 import { none } from '../../support/ledger.js'
-import { RedisServer, withoutRedis } from '../../support/redis-server.js'
+import { redisDatabase, withoutRedis } from '../../support/redis-server.js'
 
 t.test('an instance that fell behind catches up, and clients that come to it from others get nothing twice', { skip: withoutRedis }, async t => {
-  const redis = await RedisServer.start(t)
+  const redis = await redisDatabase(t)
   const cluster = await Cluster.start(t, 2, { broker: { url: redis.url, publishTimeout: 20_000 }, hub: { historySize: 3000 } })
   const { ledger, instances: [quick, slow] } = cluster
   await cluster.connect(20)
@@ -38,7 +38,7 @@ t.test('an instance that fell behind catches up, and clients that come to it fro
 })
 
 t.test('where an instance fell behind further than the log goes back, its clients are told, and no others', { skip: withoutRedis }, async t => {
-  const redis = await RedisServer.start(t)
+  const redis = await redisDatabase(t)
   const cluster = await Cluster.start(t, 2, { broker: { url: redis.url } })
   const { ledger, instances: [quick, slow] } = cluster
   for (let i = 0; i < 5; i++) {

@@ -2,10 +2,10 @@
 import t from 'tap'
 import { Keys, STATES } from '../../../lib/brokers/redis/keys.js'
 import { dataOf, events, newName, recovered, start } from '../../support/redis-hubs.js'
-import { RedisServer, withoutRedis } from '../../support/redis-server.js'
+import { RedisServer, redisDatabase, withoutRedis } from '../../support/redis-server.js'
 
 t.test('states over Redis', { skip: withoutRedis }, async t => {
-  const redis = await RedisServer.start(t)
+  const redis = await redisDatabase(t)
   const client = redis.connect(t)
   /** The names of a hub's keys in its epoch. */
   async function namesOf (hub: string): Promise<{ states: string, order: string, last: string }> {

@@ -1,0 +1,96 @@
+// Runs the tests by tap, once `npm run build` and `npm run build:tests` have run:
+//   node build/test/run.js [whole | quick | smoke] [tap's options ...]
+// A process costs more than most tests: Node, tap and Fastify start in it. So the files of a folder run in one process, one
+// after the other; ALONE and TOGETHER name what runs otherwise. One Redis and one browser are started for all files, which
+// find them by the environment. A file that runs without this program starts its own.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { startSharedBrowser } from './support/chromium.js'
+import { startSharedRedis } from './support/redis-server.js'
+import { root } from './support/root.js'
+
+/** Long ones, which may run beside the others, and those that look at all of their process. */
+const ALONE = new Set([
+  'api/prometheus', 'browser/clients-browser', 'browser/showcase-cluster', 'browser/showcase-connections',
+  'compression/compression-properties', 'guide/readme', 'history/history', 'history/states-properties', 'history/seam',
+  'internals/side-line', 'security/wire-fuzz', 'slow-clients/slow-clients', 'streams/clients-node', 'streams/close',
+  'streams/connection-failures', 'streams/drain', 'streams/properties', 'streams/soak', 'transports/proxies',
+  'brokers/redis/clients', 'brokers/redis/loss', 'brokers/redis/order', 'brokers/redis/presence', 'brokers/redis/restart'
+])
+
+/** What runs in one process besides the rest of its folder, because it shares a server or is short. */
+const TOGETHER: Record<string, readonly string[]> = {
+  showcases: ['browser/showcase-chat', 'browser/showcase-notifications', 'browser/showcase-pages', 'browser/showcase-progress'],
+  'redis-faults': ['brokers/redis/cuts', 'brokers/redis/crash', 'brokers/redis/freeze', 'brokers/redis/rolling-restart', 'brokers/redis/slow-instance']
+}
+
+/** What begins first, so that no long one is left alone at the end: in this order, then the others by name. */
+const FIRST = [
+  'guide/readme', 'showcases', 'redis-faults', 'transports/proxies', 'streams/properties', 'streams/soak', 'streams/drain', 'brokers/redis/clients',
+  'brokers/redis/restart', 'brokers/redis/loss', 'browser/showcase-connections', 'browser/showcase-cluster', 'brokers/redis', 'api'
+]
+
+const BROWSER = /^browser\/(?:showcase|clients)|^guide\/readme$/
+const REDIS = /^brokers\/redis\/(?!publishing$)|^api\/prometheus$|^browser\/showcase-cluster$|^guide\/readme$|^streams\/(?:clock|drain)$/
+
+const KINDS: Record<string, (name: string) => boolean> = {
+  whole: () => true,
+  // For work: without browsers, Redis, the built package, and what takes long.
+  quick: name => !BROWSER.test(name) && !REDIS.test(name) && !/^(?:browser|guide|soak)/.test(name) && !LONG.has(name),
+  // For a version of Node: does it stream, over every transport, and replay?
+  smoke: name => /^(?:streams|transports|history)\//.test(name) && !REDIS.test(name) && !LONG.has(name)
+}
+
+/** Random programs by the thousand, programs of the system, and whole deployments: they find what `quick` and `smoke` need not. */
+const LONG = new Set([
+  'api/fastify-cli', 'compression/compression-properties', 'history/history', 'history/seam', 'history/states-properties', 'security/wire-fuzz',
+  'slow-clients/slow-clients', 'streams/clients-node', 'streams/connection-failures', 'streams/properties', 'streams/soak', 'transports/proxies'
+])
+
+const [first, ...others] = process.argv.slice(2)
+const named = first !== undefined && Object.hasOwn(KINDS, first)
+const kind = named ? first : 'whole'
+const options = named || first === undefined ? others : [first, ...others]
+
+const names = readdirSync(`${root}test`, { recursive: true, encoding: 'utf8' })
+  .filter(file => file.endsWith('.test.ts'))
+  .map(file => file.slice(0, -'.test.ts'.length))
+  .filter(KINDS[kind]!)
+  .sort()
+
+if (names.length === 0) throw new Error('there are no tests')
+
+const groups = new Map<string, string[]>()
+for (const name of names) {
+  const together = Object.entries(TOGETHER).find(([, files]) => files.includes(name))
+  const group = ALONE.has(name) ? name : together?.[0] ?? name.slice(0, name.lastIndexOf('/'))
+  groups.set(group, [...groups.get(group) ?? [], name])
+}
+const begin = [...FIRST.filter(group => groups.has(group)), ...[...groups.keys()].filter(group => !FIRST.includes(group))]
+
+// tap runs files in the order of their names.
+const folder = 'build/run'
+rmSync(`${root}${folder}`, { recursive: true, force: true })
+mkdirSync(`${root}${folder}`, { recursive: true })
+const files = begin.map((group, index) => {
+  const file = `${folder}/${String(index + 1).padStart(2, '0')}-${group.replaceAll('/', '-')}.js`
+  const lines = groups.get(group)!.map(name => `t.comment('${name}')\nawait import('../test/${name}.test.js')\n`)
+  writeFileSync(`${root}${file}`, `import t from 'tap'\n${lines.join('')}`)
+  return file
+})
+
+const ends: Array<() => Promise<void>> = []
+const env: NodeJS.ProcessEnv = { ...process.env }
+// Node 22 and newer start a process in half the time with what an earlier one has compiled. Coverage would be less exact.
+if (options.includes('--disable-coverage')) env['NODE_COMPILE_CACHE'] ??= `${root}build/compiled`
+if (names.some(name => REDIS.test(name))) ends.push(await startSharedRedis(env))
+if (names.some(name => BROWSER.test(name))) ends.push(await startSharedBrowser(env))
+try {
+  const tap = spawn(process.execPath, ['node_modules/.bin/tap', 'run', ...options, ...files], { cwd: root, env, stdio: 'inherit' })
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => tap.kill(signal))
+  const [code] = await once(tap, 'exit') as [number | null]
+  process.exitCode = code ?? 1
+} finally {
+  await Promise.all(ends.map(end => end()))
+}
