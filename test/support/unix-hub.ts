@@ -26,9 +26,13 @@ export interface UnixHub {
   open (opening?: Opening): Promise<Opened>
 }
 
-/** Makes an app that listens. It is closed when the test ends. */
-export async function unixHub (t: Test, options: SSEPluginOptions = {}, server: FastifyServerOptions = {}): Promise<UnixHub> {
+/**
+ * An app that listens, closed when the test ends.
+ * @param prepare adds what can't be added once it listens
+ */
+export async function unixHub (t: Test, options: SSEPluginOptions = {}, server: FastifyServerOptions = {}, prepare: (app: FastifyInstance) => void = () => {}): Promise<UnixHub> {
   const app = await buildApp(t, options, server)
+  prepare(app)
   const openings: Opening[] = []
   app.get<{ Params: { opening: number } }>('/:opening', (request, reply) => {
     const { channels, paused, headers, ...rest } = openings[request.params.opening]!
