@@ -5,7 +5,8 @@ import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import t from 'tap'
 import { program } from '../support/hub-program.js'
-import { clients, HubRun } from '../support/hub-run.js'
+import { HubRun } from '../support/hub-run.js'
+import { clients } from '../support/modelled-app.js'
 import { unixSocket } from '../support/unix-socket.js'
 
 /** A program that hangs fails, and is made smaller like one that fails otherwise. */

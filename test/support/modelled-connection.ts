@@ -1,0 +1,144 @@
+// One connection of a random program: both its ends, what it must get, and whether it got that.
+import type { SSEClient, SSEDisconnectReason } from '../../lib/index.js'
+import type { Open } from './hub-program.js'
+import type { ModelConnection } from './model-hub.js'
+import type { StreamClient } from './stream-client.js'
+
+/** Without parsing the rest, which may be long. */
+export function numberOf (data: string): number {
+  return Number.parseInt(data.slice('{"n":'.length))
+}
+
+export class ModelledConnection {
+  readonly model: ModelConnection
+  readonly reader: StreamClient
+  /** Which request opened it. */
+  readonly opening: number
+  readonly asksForSignal: Open['signal']
+  /** The hub's end; `null` until it is told of. */
+  client: SSEClient | null = null
+  paused: boolean
+  /** It did not read for a while, or much came at once: it may be too slow. */
+  mayBeSlow: boolean
+  /** The client's end cut it: what did not come by then need not. */
+  wasCut = false
+  /** Whether `connect` was told. */
+  told = false
+  reason: SSEDisconnectReason | null = null
+  /** How many of the events that it must get it had when it ended. */
+  #had = 0
+
+  constructor (model: ModelConnection, reader: StreamClient, opening: number, { paused, signal }: Pick<Open, 'paused' | 'signal'>) {
+    this.model = model
+    this.reader = reader
+    this.opening = opening
+    this.paused = this.mayBeSlow = paused
+    this.asksForSignal = signal
+  }
+
+  /** Whether the hub publishes to it. */
+  get open (): boolean {
+    return this.client?.closed === false
+  }
+
+  ended (reason: SSEDisconnectReason): void {
+    const last = this.reader.own.at(-1)
+    this.reason = reason
+    this.#had = last === undefined ? 0 : this.model.expected.indexOf(numberOf(last.data)) + 1
+  }
+
+  cut (): void {
+    this.wasCut = true
+    this.reader.destroy()
+  }
+
+  join (channel: string): void {
+    if (!this.open) return
+    this.model.targets.add(channel)
+    this.client!.join(channel)
+  }
+
+  leave (channel: string): void {
+    if (!this.open) return
+    this.model.targets.delete(channel)
+    this.client!.leave(channel)
+  }
+
+  /** Sends an event to it alone. Resolves once its bytes are out, or never will be. */
+  async send (name: string, n: number): Promise<boolean> {
+    const { open } = this
+    if (open) this.model.expected.push(n)
+    const sent = await this.client!.send(name, { n })
+    if (sent && !open) throw new Error(`event ${n} is said to be sent to a client that was closed`)
+    return sent
+  }
+
+  /** Whether it has not got the newest event that it is to get. */
+  get waits (): boolean {
+    const { model: { expected }, reader, open, mayBeSlow, wasCut } = this
+    const last = reader.events.at(-1)
+    if (!open || mayBeSlow || wasCut || expected.length === 0 || last?.event === 'sse:gap') return false
+    return last === undefined || numberOf(last.data) !== expected.at(-1)
+  }
+
+  #fail (what: string): never {
+    const { model: { expected }, reader, wasCut, reason } = this
+    const came = reader.events.map(({ id, event, data }) => `${event} ${data.slice(0, 60)}${id === undefined ? '' : ` [${id}]`}`)
+    throw new Error(`${what}\nexpected: ${expected.join(' ')}\ncame: ${came.join('\n      ')}\n${wasCut ? 'cut' : `ended: ${String(reason)}`}`)
+  }
+
+  /**
+   * Compares what came with what the model promises.
+   * @param drops whether the hub drops events of clients that are too slow; else it ends them
+   */
+  check (drops: boolean): void {
+    const { model, reason, wasCut, mayBeSlow, told } = this
+    this.#checkEvents()
+    // More than may wait can come while a long replay still fills its socket: then it has to come back for it, however fast
+    // it reads. What counts is what it had when it ended: it reads what its socket held afterwards.
+    const replaying = this.#had < model.replayed
+    if (reason === 'slow' && ((!mayBeSlow && !replaying) || drops)) this.#fail('a client that reads was taken for slow')
+    if (reason !== null && !wasCut && !['slow', 'server', 'shutdown'].includes(reason)) this.#fail('it should not have gone')
+    if (told && !this.open && reason === null) this.#fail('nobody was told that it went')
+  }
+
+  #checkEvents (): void {
+    const { model, reader, reason, wasCut, told } = this
+    let at = 0
+    /** How many events are told to be lost since the last one that came. */
+    let lost = 0
+    /** A replay tells as soon as it finds out that something ahead of it is gone, and does not know how much. */
+    let ahead = false
+    let missed = 0
+    let recovered = true
+    const missing = (from: number, to: number): void => {
+      const replayed = model.expected.slice(from, Math.min(to, model.replayed))
+      if (!ahead && replayed.some(n => recovered || !model.gone.has(n))) this.#fail(`events are missing in a replay, of ${replayed.join(' ')}, and nobody told`)
+      missed += replayed.length
+      const live = to - from - replayed.length
+      if (live !== lost) this.#fail(`${lost} events are told to be lost, and ${live} are missing`)
+      lost = 0
+    }
+    for (const [index, { event, data }] of reader.events.entries()) {
+      if (event === 'sse:open') {
+        recovered = (JSON.parse(data) as { recovered: boolean }).recovered
+        if (index > 0) this.#fail('the greeting is not the first')
+        if (model.recovered !== null && recovered !== model.recovered) this.#fail(`recovered is ${recovered}`)
+      } else if (event === 'sse:gap') {
+        const gap = JSON.parse(data) as { lost: number | null }
+        if (gap.lost === null) ahead = true
+        else lost += gap.lost
+      } else {
+        const n = numberOf(data)
+        const found = model.expected.indexOf(n, at)
+        if (found === -1) this.#fail(model.expected.includes(n) ? `event ${n} came twice, or late` : `event ${n} is not for this client`)
+        missing(at, found)
+        at = found + 1
+      }
+    }
+    // Of one that nobody was told of it is not known why it went.
+    if (wasCut || reason === 'slow' || !told) return
+    missing(at, model.expected.length)
+    if (ahead && missed === 0 && !model.cautious) this.#fail('events are told to be lost, and none is')
+  }
+}

@@ -1,0 +1,64 @@
+// The listeners that random programs have: what they listen to, how often they act, and what they do then.
+import fc from 'fast-check'
+import { channel, slot } from './program-places.js'
+import { publish } from './program-publishes.js'
+
+/** The client that the event is about, or the one of a slot. */
+const whose = fc.oneof({ weight: 3, arbitrary: fc.constant('its' as const) }, { weight: 2, arbitrary: slot })
+/** The channel that the event is about, or another one. */
+const where = fc.oneof({ weight: 2, arbitrary: fc.constant('same' as const) }, { weight: 3, arbitrary: channel })
+/** One of the program's listeners; it may be none. */
+const which = fc.nat(5)
+
+const act = fc.oneof(
+  { weight: 10, arbitrary: fc.record({ publish, awaited: fc.boolean() }).map(publish => ({ do: 'publish' as const, ...publish })) },
+  { weight: 4, arbitrary: whose.map(whose => ({ do: 'close' as const, whose })) },
+  { weight: 4, arbitrary: fc.record({ whose, where }).map(join => ({ do: 'join' as const, ...join })) },
+  { weight: 4, arbitrary: fc.record({ whose, where }).map(leave => ({ do: 'leave' as const, ...leave })) },
+  { weight: 3, arbitrary: whose.map(whose => ({ do: 'send' as const, whose })) },
+  { weight: 1, arbitrary: fc.constant({ do: 'close the app' as const }) },
+  { weight: 2, arbitrary: which.map(which => ({ do: 'add' as const, which })) },
+  { weight: 2, arbitrary: which.map(which => ({ do: 'remove' as const, which })) },
+  { weight: 1, arbitrary: fc.constant({ do: 'remove itself' as const }) }
+)
+
+const ends = fc.oneof(
+  { weight: 6, arbitrary: fc.constant('returns' as const) },
+  {
+    weight: 6,
+    arbitrary: fc.constantFrom('throws an error' as const, 'throws a text' as const, 'throws nothing' as const, 'rejects' as const,
+      'never settles' as const, 'returns a thenable' as const, 'returns a thenable that throws' as const)
+  }
+)
+
+const listener = fc.record({
+  on: fc.constantFrom('connect' as const, 'disconnect' as const, 'join' as const, 'leave' as const, 'signal' as const),
+  /** On `signal`: that of each client which comes to this slot. */
+  slot,
+  once: fc.oneof({ weight: 3, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
+  /** So often it acts in the whole program, which therefore ends. */
+  times: fc.oneof({ weight: 4, arbitrary: fc.integer({ min: 1, max: 3 }) }, { weight: 1, arbitrary: fc.integer({ min: 4, max: 20 }) }),
+  acts: fc.array(act, { minLength: 1, maxLength: 3, size: 'max' }),
+  ends
+})
+
+export type Act = typeof act extends fc.Arbitrary<infer Value> ? Value : never
+export type Listener = typeof listener extends fc.Arbitrary<infer Value> ? Value : never
+
+/** Two that cause each other: who joins has to leave, and who leaves has to join. */
+const pair = fc.integer({ min: 2, max: 40 }).map((times): Listener[] => {
+  const usual = { slot: 0, once: false, times, ends: 'returns' as const }
+  return [
+    { ...usual, on: 'join', acts: [{ do: 'leave', whose: 'its', where: 'same' }] },
+    { ...usual, on: 'leave', acts: [{ do: 'join', whose: 'its', where: 'same' }] }
+  ]
+})
+
+const some = fc.array(listener, { minLength: 1, maxLength: 5, size: 'max' })
+
+/** Many programs have none. */
+export const listeners = fc.oneof(
+  { weight: 2, arbitrary: fc.constant<Listener[]>([]) },
+  { weight: 3, arbitrary: some },
+  { weight: 1, arbitrary: fc.tuple(pair, some).map(listeners => listeners.flat()) }
+)
