@@ -19,7 +19,7 @@ const ALONE = new Set([
   'brokers/redis/clients', 'brokers/redis/loss', 'brokers/redis/order', 'brokers/redis/presence', 'brokers/redis/restart'
 ])
 
-/** What runs in one process besides the rest of its folder, because it shares a server or is short. */
+/** What runs in one process, apart from the rest of its folder: it shares a server, or waits more than it works. */
 const TOGETHER: Record<string, readonly string[]> = {
   showcases: ['browser/showcase-chat', 'browser/showcase-notifications', 'browser/showcase-pages', 'browser/showcase-progress'],
   'redis-faults': ['brokers/redis/cuts', 'brokers/redis/crash', 'brokers/redis/freeze', 'brokers/redis/rolling-restart', 'brokers/redis/slow-instance']
@@ -28,7 +28,8 @@ const TOGETHER: Record<string, readonly string[]> = {
 /** What begins first, so that no long one is left alone at the end: in this order, then the others by name. */
 const FIRST = [
   'guide/readme', 'showcases', 'redis-faults', 'transports/proxies', 'streams/properties', 'streams/soak', 'streams/drain', 'brokers/redis/clients',
-  'brokers/redis/restart', 'brokers/redis/loss', 'browser/showcase-connections', 'browser/showcase-cluster', 'brokers/redis', 'api'
+  'brokers/redis/restart', 'brokers/redis/loss', 'security/wire-fuzz', 'browser/showcase-connections', 'browser/showcase-cluster', 'brokers/redis/order',
+  'brokers/redis/presence', 'brokers/redis', 'api'
 ]
 
 const BROWSER = /^browser\/(?:showcase|clients)|^guide\/readme$/
@@ -53,13 +54,13 @@ const named = first !== undefined && Object.hasOwn(KINDS, first)
 const kind = named ? first : 'whole'
 const options = named || first === undefined ? others : [first, ...others]
 
-const names = readdirSync(`${root}test`, { recursive: true, encoding: 'utf8' })
-  .filter(file => file.endsWith('.test.ts'))
+const all = readdirSync(`${root}test`, { recursive: true, encoding: 'utf8' })
+  .filter(file => file.endsWith('.test.ts') && !file.includes('node_modules'))
   .map(file => file.slice(0, -'.test.ts'.length))
-  .filter(KINDS[kind]!)
   .sort()
-
-if (names.length === 0) throw new Error('there are no tests')
+const gone = [...ALONE, ...LONG, ...Object.values(TOGETHER).flat()].filter(name => !all.includes(name))
+if (gone.length > 0) throw new Error(`test/run.ts names tests that are not there: ${gone.join(', ')}`)
+const names = all.filter(KINDS[kind]!)
 
 const groups = new Map<string, string[]>()
 for (const name of names) {
@@ -82,7 +83,7 @@ const files = begin.map((group, index) => {
 
 const ends: Array<() => Promise<void>> = []
 const env: NodeJS.ProcessEnv = { ...process.env }
-// Node 22 and newer start a process in half the time with what an earlier one has compiled. Coverage would be less exact.
+// Node 22 and newer keep what one process has compiled for the next. Coverage would be less exact.
 if (options.includes('--disable-coverage')) env['NODE_COMPILE_CACHE'] ??= `${root}build/compiled`
 if (names.some(name => REDIS.test(name))) ends.push(await startSharedRedis(env))
 if (names.some(name => BROWSER.test(name))) ends.push(await startSharedBrowser(env))

@@ -512,7 +512,10 @@ t.test('a stream looks as it does on the wire', async t => {
   const parts = (text: string): string[] => opaque(text).trimEnd().split('\n\n')
   const [greeting, message, heartbeat] = parts(block)
   // A heartbeat may come before as well.
-  await waitFor(() => text.includes('alice') && parts(text).at(-1) === heartbeat)
+  await waitFor(() => text.includes('alice') && parts(text).at(-1) === heartbeat).catch(error => {
+    t.comment(JSON.stringify({ came: text.slice(0, 500), last: parts(text).at(-1), streams: app.sse.clientCount(), ended: stream.readableEnded }))
+    throw error
+  })
   t.same(parts(text).filter(part => !part.startsWith(':')).slice(0, 2), [greeting, message])
 })
 
