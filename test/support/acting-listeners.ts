@@ -7,6 +7,9 @@ import type { ModelledConnection } from './modelled-connection.js'
 import { CHANNELS } from './program-places.js'
 import type { Act, Listener } from './program-listeners.js'
 
+/** More milliseconds than the hub's queue may hold the event loop. */
+const LONG = 11
+
 /** What a listener is called for. */
 interface Occasion {
   readonly connection: ModelledConnection
@@ -157,6 +160,9 @@ export class ActingListeners {
         if (removed !== undefined) this.#remove(removed, connection)
         return null
       }
+      case 'dawdle':
+        for (const end = performance.now() + LONG; performance.now() < end;);
+        return null
       case 'remove itself':
         this.#remove(this.#acting.find(acting => acting.listener === listener)!, connection)
         return null

@@ -51,7 +51,7 @@ export class Heard {
       if (connection.asksForSignal === 'connect') this.watch(connection)
     }))
     hub.on('disconnect', (client, reason) => this.#hear('disconnect', client.metadata, (story, connection) => {
-      connection.ended(reason)
+      connection.reason = reason
       this.#disconnected(client, story)
     }))
     hub.on('join', ({ metadata }, channel) => this.#hear('join', metadata, (story, { client }) => this.#joined(client!, story, channel)))

@@ -69,6 +69,7 @@ export class HubRun {
   /** Between two commands: what was heard until then is true. A listener may have closed the app. */
   async #rest (): Promise<void> {
     await this.#app.heard.atRest()
+    for (const connection of this.#app.connections) connection.atRest()
     if (this.#app.closing) await this.#restart()
     if (this.#failures.length > 0) throw this.#failures[0]
   }
@@ -90,6 +91,9 @@ export class HubRun {
         }
         return this.#caughtUp()
       case 'open': return this.#open(command.open)
+      case 'open at once':
+        await Promise.all(command.opens.map(open => this.#open(open)))
+        return
       case 'restart': return this.#restart()
     }
     const connection = this.#slots[command.slot]

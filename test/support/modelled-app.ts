@@ -181,7 +181,7 @@ export class ModelledApp {
     const seen = connections.reduce((count, { reader }) => count + reader.own.length, 0)
     const lost = connections.flatMap(({ reader }) => reader.events.filter(({ event }) => event === 'sse:gap')).reduce((count, { data }) => count + (JSON.parse(data).lost ?? 0), 0)
     // What was on its way to those that were cut, nobody saw.
-    const whole = connections.every(({ wasCut, reason }) => !wasCut && reason !== 'slow')
+    const whole = connections.every(({ wasCut, reason, told }) => told && !wasCut && reason !== 'slow')
     if (whole ? delivered + replayed !== seen : delivered + replayed < seen) throw new Error(`${delivered} delivered and ${replayed} replayed, ${seen} seen`)
     if (whole ? dropped !== lost : dropped < lost) throw new Error(`${dropped} dropped, ${lost} told`)
     for (const { reader } of connections) reader.destroy()

@@ -25,8 +25,8 @@ export class ModelledConnection {
   /** Whether `connect` was told. */
   told = false
   reason: SSEDisconnectReason | null = null
-  /** How many of the events that it must get it had when it ended. */
-  #had = 0
+  /** Whether its replay, and what came right after it, may still fill its socket. */
+  #replaying: boolean
 
   constructor (model: ModelConnection, reader: StreamClient, opening: number, { paused, signal }: Pick<Open, 'paused' | 'signal'>) {
     this.model = model
@@ -34,17 +34,12 @@ export class ModelledConnection {
     this.opening = opening
     this.paused = this.mayBeSlow = paused
     this.asksForSignal = signal
+    this.#replaying = model.replayed > 0
   }
 
   /** Whether the hub publishes to it. */
   get open (): boolean {
     return this.client?.closed === false
-  }
-
-  ended (reason: SSEDisconnectReason): void {
-    const last = this.reader.own.at(-1)
-    this.reason = reason
-    this.#had = last === undefined ? 0 : this.model.expected.indexOf(numberOf(last.data)) + 1
   }
 
   cut (): void {
@@ -73,12 +68,22 @@ export class ModelledConnection {
     return sent
   }
 
-  /** Whether it has not got the newest event that it is to get. */
+  /** Between two commands. */
+  atRest (): void {
+    if (!this.#behind) this.#replaying = false
+  }
+
+  /** Whether it reads, and has not got the newest event that it is to get. */
   get waits (): boolean {
-    const { model: { expected }, reader, open, mayBeSlow, wasCut } = this
+    return this.open && !this.mayBeSlow && !this.wasCut && this.#behind
+  }
+
+  get #behind (): boolean {
+    const { model: { expected, gone }, reader } = this
+    const newest = expected.findLast(n => !gone.has(n))
     const last = reader.events.at(-1)
-    if (!open || mayBeSlow || wasCut || expected.length === 0 || last?.event === 'sse:gap') return false
-    return last === undefined || numberOf(last.data) !== expected.at(-1)
+    if (newest === undefined || last?.event === 'sse:gap') return false
+    return last === undefined || last.event === 'sse:open' || numberOf(last.data) < newest
   }
 
   #fail (what: string): never {
@@ -92,12 +97,11 @@ export class ModelledConnection {
    * @param drops whether the hub drops events of clients that are too slow; else it ends them
    */
   check (drops: boolean): void {
-    const { model, reason, wasCut, mayBeSlow, told } = this
+    const { reason, wasCut, mayBeSlow, told } = this
     this.#checkEvents()
     // More than may wait can come while a long replay still fills its socket: then it has to come back for it, however fast
-    // it reads. What counts is what it had when it ended: it reads what its socket held afterwards.
-    const replaying = this.#had < model.replayed
-    if (reason === 'slow' && ((!mayBeSlow && !replaying) || drops)) this.#fail('a client that reads was taken for slow')
+    // it reads.
+    if (reason === 'slow' && ((!mayBeSlow && !this.#replaying) || drops)) this.#fail('a client that reads was taken for slow')
     if (reason !== null && !wasCut && !['slow', 'server', 'shutdown'].includes(reason)) this.#fail('it should not have gone')
     if (told && !this.open && reason === null) this.#fail('nobody was told that it went')
   }

@@ -21,6 +21,9 @@ const act = fc.oneof(
   { weight: 2, arbitrary: which.map(which => ({ do: 'remove' as const, which })) },
   { weight: 1, arbitrary: fc.constant({ do: 'remove itself' as const }) }
 )
+type RandomAct = typeof act extends fc.Arbitrary<infer Value> ? Value : never
+/** Takes so long that the hub goes on with its queue in a later turn. What the program does meanwhile comes in between. */
+const DAWDLE = { do: 'dawdle' as const }
 
 const ends = fc.oneof(
   { weight: 6, arbitrary: fc.constant('returns' as const) },
@@ -42,23 +45,25 @@ const listener = fc.record({
   ends
 })
 
-export type Act = typeof act extends fc.Arbitrary<infer Value> ? Value : never
-export type Listener = typeof listener extends fc.Arbitrary<infer Value> ? Value : never
+export type Act = RandomAct | typeof DAWDLE
+type RandomListener = typeof listener extends fc.Arbitrary<infer Value> ? Value : never
+export type Listener = Omit<RandomListener, 'acts'> & { acts: Act[] }
 
-/** Two that cause each other: who joins has to leave, and who leaves has to join. */
-const pair = fc.integer({ min: 2, max: 40 }).map((times): Listener[] => {
+/** Two that cause each other: who joins has to leave, and who leaves has to join. Now and then it takes long. */
+const circle = fc.tuple(fc.integer({ min: 2, max: 40 }), fc.boolean()).map(([times, dawdles]): Listener[] => {
   const usual = { slot: 0, once: false, times, ends: 'returns' as const }
   return [
     { ...usual, on: 'join', acts: [{ do: 'leave', whose: 'its', where: 'same' }] },
-    { ...usual, on: 'leave', acts: [{ do: 'join', whose: 'its', where: 'same' }] }
+    { ...usual, on: 'leave', acts: [{ do: 'join', whose: 'its', where: 'same' }] },
+    ...dawdles ? [{ ...usual, on: 'leave' as const, times: 1, acts: [DAWDLE] }] : []
   ]
 })
 
-const some = fc.array(listener, { minLength: 1, maxLength: 5, size: 'max' })
+const some: fc.Arbitrary<Listener[]> = fc.array(listener, { minLength: 1, maxLength: 5, size: 'max' })
 
 /** Many programs have none. */
 export const listeners = fc.oneof(
   { weight: 2, arbitrary: fc.constant<Listener[]>([]) },
   { weight: 3, arbitrary: some },
-  { weight: 1, arbitrary: fc.tuple(pair, some).map(listeners => listeners.flat()) }
+  { weight: 1, arbitrary: fc.tuple(circle, some).map(listeners => listeners.flat()) }
 )
