@@ -1,5 +1,6 @@
-// Random programs over several clients and channels, against a model of what the hub promises: a failing one is made
-// smaller by fast-check, and printed with its seed. SEED and RUNS in the environment choose others.
+// Random programs over several clients and channels, many with listeners that do whatever an application may do, against a model
+// of what the hub promises. A failing one is made smaller by fast-check, and printed with its seed. SEED and RUNS in the
+// environment choose others.
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
@@ -16,7 +17,7 @@ async function inTime (running: Promise<void>): Promise<void> {
   await Promise.race([running, late]).finally(() => clearTimeout(timer))
 }
 
-t.test('what a client sees is what the contract promises, whatever happens', async t => {
+t.test('what clients see and listeners hear is what the contract promises, whatever happens', async t => {
   const numRuns = Number(process.env.RUNS ?? 2000)
   const seed = Number(process.env.SEED ?? Date.now() % 2 ** 31)
   t.comment(`seed ${seed}, ${numRuns} programs`)

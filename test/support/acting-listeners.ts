@@ -4,6 +4,7 @@ import type { SSEHubEvents } from '../../lib/index.js'
 import type { ModelledApp } from './modelled-app.js'
 import { nextNumber } from './modelled-app.js'
 import type { ModelledConnection } from './modelled-connection.js'
+import { letPass } from './passing-time.js'
 import { CHANNELS } from './program-places.js'
 import type { Act, Listener } from './program-listeners.js'
 
@@ -161,7 +162,7 @@ export class ActingListeners {
         return null
       }
       case 'dawdle':
-        for (const end = performance.now() + LONG; performance.now() < end;);
+        letPass(LONG)
         return null
       case 'remove itself':
         this.#remove(this.#acting.find(acting => acting.listener === listener)!, connection)

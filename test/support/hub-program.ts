@@ -23,7 +23,7 @@ const command = fc.oneof(
   // More than the kernel takes for who does not read.
   { weight: 2, arbitrary: fc.record({ publish, times: fc.integer({ min: 7, max: 9 }) }).map(flood => ({ do: 'flood' as const, ...flood })) },
   { weight: 6, arbitrary: open.map(open => ({ do: 'open' as const, open })) },
-  { weight: 1, arbitrary: fc.array(open, { minLength: 2, maxLength: 3 }).map(opens => ({ do: 'open at once' as const, opens })) },
+  { weight: 2, arbitrary: fc.array(open, { minLength: 2, maxLength: 3 }).map(opens => ({ do: 'open at once' as const, opens })) },
   { weight: 3, arbitrary: slot.map(slot => ({ do: 'cut' as const, slot })) },
   { weight: 1, arbitrary: slot.map(slot => ({ do: 'close' as const, slot })) },
   { weight: 2, arbitrary: slot.map(slot => ({ do: 'pause' as const, slot })) },

@@ -18,6 +18,8 @@ interface Opening {
   readonly id: string | undefined
   readonly lastEventId: string | undefined
   readonly reader: StreamClient
+  /** Whether the handler was called. */
+  answered: boolean
   /** In the handler, before the hub makes the client. */
   readonly begun: (connection: ModelledConnection) => void
   /** In the handler, after that. */
@@ -88,7 +90,7 @@ export class ModelledApp {
     const reader = new StreamClient({ socketPath: this.#parts.socketPath }, `/${this.#openings.length}`, lastEventId === undefined ? {} : { 'last-event-id': lastEventId })
     if (open.paused) reader.pause()
     return new Promise(resolve => {
-      this.#openings.push({ open, id, lastEventId, reader, begun, opened, settle: resolve })
+      this.#openings.push({ open, id, lastEventId, reader, answered: false, begun, opened, settle: resolve })
       reader.changes.on('change', () => { if (reader.closed) resolve(null) })
     })
   }
@@ -99,6 +101,7 @@ export class ModelledApp {
     const opening = this.#openings[Number(params.opening)]!
     const { open, id, lastEventId, reader, begun, opened, settle } = opening
     const { channels, replay, names, broadcast } = open
+    opening.answered = true
     const options: SSEConnectOptions = { replay, broadcast, metadata: { opening: Number(params.opening) }, ...id === undefined ? {} : { id }, ...names === undefined ? {} : { events: names } }
     const asked = { targets: new Set([...channels, ...broadcast ? ['*'] : [], ...id === undefined ? [] : [`client ${id}`]]), id: id ?? '', names }
     const place = model.place(lastEventId, this.#heads)
@@ -158,6 +161,8 @@ export class ModelledApp {
   /** Anybody may call it, any number of times. */
   async close (): Promise<void> {
     this.closing = true
+    // It may be refused, and would not read that: a server that closes waits for such connections.
+    for (const { open, reader, answered } of this.#openings) if (open.paused && !answered) reader.destroy()
     await this.#parts.fastify.close()
     for (const { settle } of this.#openings) settle(null)
   }

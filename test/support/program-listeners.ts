@@ -49,13 +49,17 @@ export type Act = RandomAct | typeof DAWDLE
 type RandomListener = typeof listener extends fc.Arbitrary<infer Value> ? Value : never
 export type Listener = Omit<RandomListener, 'acts'> & { acts: Act[] }
 
-/** Two that cause each other: who joins has to leave, and who leaves has to join. Now and then it takes long. */
-const circle = fc.tuple(fc.integer({ min: 2, max: 40 }), fc.boolean()).map(([times, dawdles]): Listener[] => {
+/**
+ * Two that cause each other: who joins has to leave, and who leaves has to join. Now and then it takes long, and closes a client
+ * that may have come meanwhile, of which nobody has heard.
+ */
+const circle = fc.tuple(fc.integer({ min: 2, max: 40 }), fc.boolean(), slot).map(([times, dawdles, slot]): Listener[] => {
+  const close = { do: 'close' as const, whose: slot }
   const usual = { slot: 0, once: false, times, ends: 'returns' as const }
   return [
     { ...usual, on: 'join', acts: [{ do: 'leave', whose: 'its', where: 'same' }] },
     { ...usual, on: 'leave', acts: [{ do: 'join', whose: 'its', where: 'same' }] },
-    ...dawdles ? [{ ...usual, on: 'leave' as const, times: 1, acts: [DAWDLE] }] : []
+    ...dawdles ? [{ ...usual, on: 'leave' as const, acts: [DAWDLE] }, { ...usual, on: 'join' as const, acts: [close] }, { ...usual, on: 'leave' as const, acts: [close] }] : []
   ]
 })
 

@@ -4,7 +4,7 @@ import { channel, CHANNELS } from './program-places.js'
 
 /** Bytes of an event: several in a write; larger than what may wait. */
 export const SIZES = { small: 0, medium: 3000, large: 40_000 }
-export const NAMES = ['a', 'b']
+const NAMES = ['a', 'b']
 
 export const publish = fc.record({
   to: fc.oneof(
