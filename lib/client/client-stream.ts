@@ -13,7 +13,7 @@ export type OutboxStream = Pick<EventStream,
 export abstract class ClientStream extends Backlog {
   /** When something was last written, and when the socket last refused bytes, in the time of `performance.now()`. */
   writtenAt = Math.floor(performance.now())
-  blockedAt = 0
+  blockedAt = this.writtenAt
   /** Whether the stream is open, and its socket takes bytes: it has refused none since it last drained. */
   ready = false
 
@@ -21,9 +21,12 @@ export abstract class ClientStream extends Backlog {
   /** Adds this client's own gzip head and end to the blocks that clients share; `null` for a plain stream. */
   #gzip: GzipStream | null
   #stream!: OutboxStream
-  /** How many bytes had left the socket when `stuckSince` last looked, and since when that number has not grown. */
+  /**
+   * How many bytes had left the socket when `stuckSince` last looked, and since when that number has not grown. It begins with
+   * the client, not at 0, which is when the process began: a client whose first bytes wait at the first look is not stalled.
+   */
   #left = 0
-  #leftAt = 0
+  #leftAt = this.writtenAt
 
   constructor (host: BacklogHost, encoding: Encoding) {
     super(host, encoding)
@@ -34,10 +37,6 @@ export abstract class ClientStream extends Backlog {
   /** Called once, with the stream that has this client as its owner. */
   attach (stream: OutboxStream): void {
     this.#stream = stream
-  }
-
-  protected get transport (): OutboxStream {
-    return this.#stream
   }
 
   /** Bytes that wait, here and in the socket. */

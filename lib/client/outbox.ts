@@ -5,7 +5,7 @@ import type { Frame } from '../wire/batch.js'
 import type { Chunk } from '../wire/chunk.js'
 import type { Encoding } from '../wire/encoding.js'
 import type { BacklogHost } from './backlog.js'
-import { ClientStream } from './client-stream.js'
+import { ClientStream, type OutboxStream } from './client-stream.js'
 import type { Opened, Opening } from './opening.js'
 import type { Scheduler, Visited } from './scheduler.js'
 
@@ -41,6 +41,7 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
   queued = false
 
   readonly #host: OutboxHost
+  #stream!: OutboxStream
   /** `null` after the end of the replay. */
   #opening: Opening | null
   #beatDue = false
@@ -55,6 +56,11 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
     super(host, encoding)
     this.#host = host
     this.#opening = opening
+  }
+
+  override attach (stream: OutboxStream): void {
+    super.attach(stream)
+    this.#stream = stream
   }
 
   /** Puts an event in line. The hot path of a publish: it runs no application code, and throws nothing. */
@@ -96,7 +102,7 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
     if (this.#held) {
       // A held client counts as blocked. Without this time it would count as stalled at once.
       this.blockedAt = Math.floor(performance.now())
-      return this.transport.flushHead()
+      return this.#stream.flushHead()
     }
     this.ready = true
     process.nextTick(() => this.#host.scheduler.visitNow(this))
@@ -108,7 +114,7 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
 
   release (): void {
     this.#held = false
-    if (this.transport.open) this.onOpen()
+    if (this.#stream.open) this.onOpen()
   }
 
   /** The broker skipped to a position: later events come live. So a replay that would end after the position ends at it. */
@@ -119,7 +125,7 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
   // How it goes on.
 
   onDrain (): void {
-    if (this.ready || this.#held || !this.transport.open) return
+    if (this.ready || this.#held || !this.#stream.open) return
     this.ready = true
     this.settleSends()
     this.#host.scheduler.add(this)
@@ -133,7 +139,7 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
   visit (now: number): void {
     if (!this.ready) return
     try {
-      if (!this.transport.alive) return this.cut()
+      if (!this.#stream.alive) return this.cut()
       const chunks = this.#next()
       if (chunks.length > 0) {
         this.#beatDue = false
@@ -175,14 +181,14 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
     // Only a page of one chunk can be an event that is larger than one write. It is written in pieces.
     const page = chunks.length === 1 ? [this.firstPiece(chunks[0]!)] : chunks
     if (text !== '') return [this.own(text), ...page]
-    if (page.length === 0) this.transport.flushHead()
+    if (page.length === 0) this.#stream.flushHead()
     return page
   }
 
   #tooMuch (): void {
     const host = this.#host
     if (!host.dropsOldest) return host.tooSlow(this)
-    const count = this.dropOldest(host.maxBufferedBytes / 2, this.transport.buffered)
+    const count = this.dropOldest(host.maxBufferedBytes / 2, this.#stream.buffered)
     host.counters.dropped += count
     host.dropped(count)
   }
@@ -210,18 +216,18 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
 
   /** Ends the connection at once. */
   cut (): void {
-    this.#endStream(() => this.transport.abort())
+    this.#endStream(() => this.#stream.abort())
   }
 
   /** Leaves the response to another answer. */
   leaveResponse (): void {
-    this.#endStream(() => this.transport.leave())
+    this.#endStream(() => this.#stream.leave())
   }
 
   /** For the shutdown. An HTTP/2 session stays open after its streams, and the server can't close before it. */
   endSession (how: 'close' | 'destroy'): void {
     try {
-      this.transport.session?.[how]()
+      this.#stream.session?.[how]()
     } catch (error) {
       this.#host.endingFailed(this, error)
     }

@@ -1,6 +1,7 @@
 // Clients whose sockets take no bytes for `stallTimeout`.
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
+import { Transform, type Readable } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { nextDisconnect, recordDisconnects } from '../support/disconnects.js'
@@ -34,6 +35,21 @@ t.test('a client that takes nothing for stallTimeout is stalled even if only a l
   const gone = nextDisconnect(app)
   await fillKernel(app, 'slow')
   t.equal((await gone).reason, 'stalled')
+})
+
+t.test('a client whose first bytes wait is not stalled before stallTimeout, however old the process is', async t => {
+  const stallTimeout = 400
+  const { app, open } = await unixHub(t, { stallTimeout }, {}, app => {
+    // Takes the first bytes and no more, and none of them leaves the process.
+    app.addHook('onSend', async (_request, _reply, payload) => (payload as Readable).pipe(new Transform({ highWaterMark: 1, transform () {} })))
+  })
+  while (performance.now() < 2 * stallTimeout) await new Promise(resolve => setTimeout(resolve, 10))
+  const gone = nextDisconnect(app)
+  const { client } = await open({ paused: true })
+  await app.sse.send('message', 1)
+  const { reason } = await gone
+  t.equal(reason, 'stalled')
+  t.ok(Date.now() - client.connectedAt.getTime() >= stallTimeout - 10, 'the time before it connected does not count')
 })
 
 t.test('a client that reads slowly but steadily is not stalled', async t => {
