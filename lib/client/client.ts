@@ -133,7 +133,7 @@ export class Client extends Outbox implements SSEClient {
 
   async #streamFrom (source: unknown, options: SSEStreamOptions): Promise<boolean> {
     const { event, ...sendOptions } = checkStreamOptions(options)
-    return await pump(source, this, item => this.#send(event, item, sendOptions))
+    return await pump(source, this, item => this.#send(event, item, sendOptions), error => this.#host.sendFailed(this, error))
   }
 
   /** A promise whose rejection is logged, and can't crash the process where nobody awaits it. */
