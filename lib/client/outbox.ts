@@ -157,10 +157,19 @@ export abstract class Outbox extends Backlog implements Visited, StreamOwner, Op
     if (this.#held) {
       // It is not blocked by its socket, but must not be taken for stalled either.
       this.blockedAt = Math.floor(performance.now())
-      return this.#stream.flushHead()
+      return this.#flushHead()
     }
     this.ready = true
     process.nextTick(() => this.#host.scheduler.visitNow(this))
+  }
+
+  /** Called in a turn of Node's, where an error would end the process. */
+  #flushHead (): void {
+    try {
+      this.#stream.flushHead()
+    } catch (error) {
+      this.#host.failed(this, error)
+    }
   }
 
   hold (): void {
@@ -299,6 +308,10 @@ export abstract class Outbox extends Backlog implements Visited, StreamOwner, Op
     } catch (error) {
       this.#host.endingFailed(this, error)
     }
+  }
+
+  onFault (error: unknown): void {
+    this.#host.endingFailed(this, error)
   }
 
   onClose (): void {
