@@ -12,7 +12,7 @@ export const floors = [
   ['schemas', 'transport', 'history', 'options'],
   ['wire', 'observe'],
   ['names', 'broker-failure', 'guarded'],
-  ['errors']
+  ['errors', 'reason']
 ]
 /** It runs in pages: it imports from no room, and no room imports it. */
 const apart = 'browser'

@@ -137,7 +137,7 @@ export class Client extends Outbox implements SSEClient {
 
   async #streamFrom (source: unknown, options: SSEStreamOptions): Promise<boolean> {
     const { event, ...sendOptions } = checkStreamOptions(options)
-    return await pump(source, this, item => this.#send(event, item, sendOptions))
+    return await pump(source, this, item => this.#send(event, item, sendOptions), error => this.#host.sendFailed(this, error))
   }
 
   /** The same promise. Its rejection is logged, and does not end the process when nobody awaits it. */

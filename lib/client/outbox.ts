@@ -102,10 +102,19 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
     if (this.#held) {
       // A held client counts as blocked. Without this time it would count as stalled at once.
       this.blockedAt = Math.floor(performance.now())
-      return this.#stream.flushHead()
+      return this.#flushHead()
     }
     this.ready = true
     process.nextTick(() => this.#host.scheduler.visitNow(this))
+  }
+
+  /** Called in a turn of Node's, where an error would end the process. */
+  #flushHead (): void {
+    try {
+      this.#stream.flushHead()
+    } catch (error) {
+      this.#host.failed(this, error)
+    }
   }
 
   hold (): void {
@@ -231,6 +240,10 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
     } catch (error) {
       this.#host.endingFailed(this, error)
     }
+  }
+
+  onFault (error: unknown): void {
+    this.#host.endingFailed(this, error)
   }
 
   onClose (): void {

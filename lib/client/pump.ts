@@ -1,6 +1,7 @@
 // Takes items from a source one by one, until the source ends or the items are not wanted any more. It must not know of clients.
 import { Readable } from 'node:stream'
 import { SSE_ERR_INVALID_OPTION } from '../errors.js'
+import { guarded } from '../guarded.js'
 
 /** Tells how long the items are wanted. */
 export interface Wanter {
@@ -15,9 +16,10 @@ export interface Wanter {
  * Resolves to true after the last item, and to false when the items are not wanted any more, even while the source gives none.
  * Rejects with what the source or `deal` throws.
  * If the source has not ended by then, its `return()` is called.
+ * @param failed gets what the source's `return()` throws or rejects with: nobody waits for that
  * @throws SSE_ERR_INVALID_OPTION where the source can't be iterated
  */
-export async function pump (source: unknown, wanter: Wanter, deal: (item: unknown) => Promise<unknown>): Promise<boolean> {
+export async function pump (source: unknown, wanter: Wanter, deal: (item: unknown) => Promise<unknown>, failed: (error: unknown) => void): Promise<boolean> {
   const iterator = iteratorOf(source)
   const { signal } = wanter
   // There is one listener for the whole run. With `Promise.race` of each step and one long-lived promise, that promise would keep a
@@ -30,10 +32,15 @@ export async function pump (source: unknown, wanter: Wanter, deal: (item: unknow
     while (!wanter.closed) {
       const step = await new Promise<IteratorResult<unknown> | null>((resolve, reject) => {
         stop = () => resolve(null)
-        Promise.resolve(iterator.next()).then(resolve, error => {
+        const end = (error: unknown): void => {
           ended = true
           reject(error)
-        })
+        }
+        try {
+          Promise.resolve(iterator.next()).then(resolve, end)
+        } catch (error) {
+          end(error)
+        }
       })
       if (step === null) break
       if (step.done === true) {
@@ -47,9 +54,9 @@ export async function pump (source: unknown, wanter: Wanter, deal: (item: unknow
     signal.removeEventListener('abort', onAbort)
     // This is not awaited. A generator answers only after its pending step, and that may never end.
     if (!ended) {
-      Promise.resolve(iterator.return?.()).catch(() => {})
+      guarded(() => iterator.return?.(), failed)
       // The iterator of a Readable is such a generator, so `return()` alone may never destroy it.
-      if (source instanceof Readable) source.destroy()
+      if (source instanceof Readable) guarded(() => source.destroy(), failed)
     }
   }
 }

@@ -5,6 +5,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import type { Broker, SSEHub, SSEHubEvents, SSEMetadata } from '../../types/index.js'
 import type { Client, ClientHost } from '../client/client.js'
 import { Scheduler } from '../client/scheduler.js'
+import { guarded } from '../guarded.js'
 import { History } from '../history/history.js'
 import { HistoryLoader } from '../history/loader.js'
 import { Replays } from '../history/replay.js'
@@ -188,6 +189,6 @@ export class HubCore {
     clearTimeout(timer)
     this.#slowLog.flush()
     this.admission.log.flush()
-    this.#metrics?.remove()
+    guarded(() => this.#metrics?.remove(), error => this.#log.error({ err: error }, 'the registry failed to let go of the metrics'))
   }
 }

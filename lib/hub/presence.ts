@@ -24,12 +24,13 @@ export class Presence {
 
   /** Tells the other instances of a client's channels. */
   announce (client: Client): void {
-    const { presence } = this.#broker
-    if (presence === undefined) return
-    let key = this.#keys.get(client)
-    if (key === undefined) this.#keys.set(client, key = String(++this.#keyCount))
-    const member = { clientId: client.id, metadata: client.metadata, channels: client.channelNames() }
-    this.#tellOthers(() => presence.set(key, member))
+    this.#tellOthers(() => {
+      const { presence } = this.#broker
+      if (presence === undefined) return
+      let key = this.#keys.get(client)
+      if (key === undefined) this.#keys.set(client, key = String(++this.#keyCount))
+      presence.set(key, { clientId: client.id, metadata: client.metadata, channels: client.channelNames() })
+    })
   }
 
   /** Tells the other instances that a client is gone. */
@@ -42,7 +43,17 @@ export class Presence {
 
   /** The public form of a client of this instance. */
   of ({ id, metadata }: Client): SSEPresence {
-    return { clientId: id, metadata, instance: this.#broker.presence?.instance ?? this.#instance }
+    return { clientId: id, metadata, instance: this.#instanceName() }
+  }
+
+  /** A broker that fails here must not keep the application from hearing who comes and goes. */
+  #instanceName (): string {
+    try {
+      return this.#broker.presence?.instance ?? this.#instance
+    } catch (error) {
+      this.#log.error({ err: error }, 'the broker could not tell the name of its instance')
+      return this.#instance
+    }
   }
 
   in (channel: string): SSEPresence[] {

@@ -5,6 +5,7 @@ import type { FastifyReply } from 'fastify'
 import { EVENT_STREAM } from './accept.js'
 import type { Client } from '../client/client.js'
 import { SSE_ERR_ALREADY_SENT } from '../errors.js'
+import { guarded } from '../guarded.js'
 import type { HubCore } from '../hub/core.js'
 import { coreOf } from '../hub/hub.js'
 import type { EventStream } from '../transport/event-stream.js'
@@ -94,6 +95,11 @@ function isHeld (reply: FastifyReply): boolean {
   return reply.getHeader('content-type') === RELEASED
 }
 
+/** What the application's logger throws would reach Fastify in the place of what the handler did. */
+function log (reply: FastifyReply, level: 'error' | 'warn', err: Error, message: string): void {
+  guarded(() => reply.log[level]({ err }, message), () => {})
+}
+
 /**
  * Fastify passes what a handler returns or throws to `send`, unless `sent` is true. After `hijack()` it would be true,
  * and a thrown error would not end the stream, as it must. A handler that returns its client, the reply or nothing has
@@ -117,10 +123,10 @@ const OVERRIDES: PropertyDescriptorMap & ThisType<StreamingReply> = {
         return this.send(payload)
       }
       if (payload instanceof Error) {
-        this.log.error({ err: payload }, 'the handler failed after reply.sse(), so its stream ends')
+        log(this, 'error', payload, 'the handler failed after reply.sse(), so its stream ends')
         hubOf(this).connections.disconnect(client, 'error')
       } else {
-        this.log.warn({ err: new SSE_ERR_ALREADY_SENT() }, 'reply.send() was called after reply.sse()')
+        log(this, 'warn', new SSE_ERR_ALREADY_SENT(), 'reply.send() was called after reply.sse()')
       }
       return this
     }

@@ -7,6 +7,7 @@ import { declared } from './declared.js'
 import { keyPropertyOf } from './keyed.js'
 import { SSE_ERR_INVALID_DATA, SSE_ERR_INVALID_OPTION, SSE_ERR_UNKNOWN_EVENT } from '../errors.js'
 import { flawOf } from '../names.js'
+import { reasonOf } from '../reason.js'
 
 type Serializer = NonNullable<SSEPluginOptions['serializer']>
 
@@ -91,14 +92,12 @@ function compiled (event: string, schema: TSchema): TypeCheck<TSchema> {
     return TypeCompiler.Compile(schema)
   } catch (error) {
     // TypeBox does not know the schema's kind, or a reference leads nowhere.
-    const reason = error instanceof Error ? error.message : String(error)
-    throw Object.assign(new SSE_ERR_INVALID_OPTION(`Option "events" of fastify-sse-hub is invalid: the schema of "${event}": ${reason}`), { cause: error })
+    throw Object.assign(new SSE_ERR_INVALID_OPTION(`Option "events" of fastify-sse-hub is invalid: the schema of "${event}": ${reasonOf(error)}`), { cause: error })
   }
 }
 
 function unserialisable (event: string, cause: unknown): Error {
-  const reason = cause instanceof Error ? cause.message : String(cause)
-  return Object.assign(new SSE_ERR_INVALID_DATA(`The data of event "${event}" can't be serialised: ${reason}`), { cause })
+  return Object.assign(new SSE_ERR_INVALID_DATA(`The data of event "${event}" can't be serialised: ${reasonOf(cause)}`), { cause })
 }
 
 /**

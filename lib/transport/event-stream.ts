@@ -3,6 +3,7 @@
 import { ServerResponse, type IncomingMessage } from 'node:http'
 import type { Http2Session } from 'node:http2'
 import type { Writable } from 'node:stream'
+import { guarded } from '../guarded.js'
 import { ResponseWriter, type Http2Fields } from './response-writer.js'
 import { liftTimeout, restoreTimeout } from './socket-timeout.js'
 
@@ -14,6 +15,8 @@ export interface StreamOwner {
   onDrain (): void
   /** The connection is gone, or the response is over. Called once, by `abort` too; never after `leave`. */
   onClose (): void
+  /** A listener or a method of the application's failed where it was told of the stream's end. Nothing else is affected. */
+  onFault (error: unknown): void
 }
 
 /** The reply whose payload the stream is. After the pipe, nothing else may answer. */
@@ -143,13 +146,17 @@ export class EventStream extends ResponseWriter {
     this.#onClose()
   }
 
+  protected onListenerFailed (error: unknown): void {
+    this.#owner.onFault(error)
+  }
+
   protected onDrain (): void {
     this.#owner.onDrain()
   }
 
   /** It does not call `response.destroy()`: an error thrown in a socket's listener would end the process. */
   protected onConnectionEnd (): void {
-    this.materialised?.destroy()
+    guarded(() => this.materialised?.destroy(), error => this.onListenerFailed(error))
     this.connection!.destroy()
   }
 

@@ -1,6 +1,7 @@
 // The payload of `reply.send()`: what Fastify, the app's hooks and `stream.finished` see of an event stream.
 // It must not know of responses, sockets or clients.
 import { Readable } from 'node:stream'
+import { guarded } from '../guarded.js'
 
 type Listener = (...args: unknown[]) => void
 
@@ -79,7 +80,7 @@ export abstract class Payload {
   protected emitEnd (): void {
     const listeners = this.#listeners ?? []
     this.#listeners = null
-    for (const [event, listener] of listeners) if (event === 'end') listener()
+    for (const [event, listener] of listeners) if (event === 'end') guarded(() => listener(), error => this.onListenerFailed(error))
   }
 
   protected abstract onMaterialised (): void
@@ -87,4 +88,6 @@ export abstract class Payload {
   protected abstract onRead (): void
   /** The `Readable` is destroyed: it has ended, or its reader has destroyed it. */
   protected abstract onReadableClose (): void
+  /** A listener failed. The stream must open and end all the same. */
+  protected abstract onListenerFailed (error: unknown): void
 }

@@ -1,0 +1,277 @@
+// Each call out of the hub fails in its turn: the application's logger, broker, response, socket, serializer, schemas, data,
+// metadata, options, listeners, signals and sources. Whoever is not concerned must notice nothing: every event and heartbeat
+// comes, publishes resolve, the client concerned goes, app.close() ends, nothing reaches the process uncaught, and the fault is
+// logged or told to the caller. Subscribers of node:diagnostics_channel are in diagnostics.test.ts: Node itself makes what they
+// throw an uncaught exception. failures.test.ts and broker-failures.test.ts say what those who are concerned get.
+import { PassThrough } from 'node:stream'
+import { setImmediate } from 'node:timers/promises'
+import type { FastifyBaseLogger, FastifyInstance, FastifyReply } from 'fastify'
+import t, { type Test } from 'tap'
+import type { Broker, BrokerMember, SSEClient, SSEPluginOptions } from '../../lib/index.js'
+import { AsyncBroker } from '../support/async-broker.js'
+import { buildApp, portOf } from '../support/app.js'
+import { Fault, MESSAGE, MODES } from '../support/fault.js'
+import { MemoryLog } from '../support/memory-log.js'
+import { opener, received } from '../support/open.js'
+import { RawClient } from '../support/raw-client.js'
+
+const HEARTBEAT = ':\n\n'
+
+/** What a call out of the hub is, and where its fault is put. */
+interface Call {
+  options?: (fault: Fault) => SSEPluginOptions
+  logger?: (fault: Fault, logger: FastifyBaseLogger) => FastifyBaseLogger
+  /** Before the app listens. */
+  prepare?: (fault: Fault, app: FastifyInstance) => void
+  /** In the handler, before `reply.sse()`. */
+  before?: (fault: Fault, reply: FastifyReply) => void
+  metadata?: (fault: Fault) => Record<string, unknown>
+  /** In the handler, after `reply.sse()`. */
+  after?: (fault: Fault, client: SSEClient) => void
+  data?: (fault: Fault) => unknown
+  source?: (fault: Fault) => AsyncIterable<unknown>
+  /** Nobody is left to be told of a logger's fault, nor does Node tell of each call. */
+  silent?: true
+  /** Nobody expects a promise of it, so nobody handles one that rejects. */
+  sync?: true
+}
+
+const onRaw = (name: string): Call => ({ before: (fault, { raw }) => fault.wrap(raw, name), silent: true, sync: true })
+const onBroker = (name: string): Call => ({ ...['publish', 'past', 'close'].includes(name) ? {} : { sync: true }, options: fault => ({ broker: faultyBroker(broker => fault.wrap(broker, name)) }) })
+const onPresence = (name: string): Call => ({ sync: true, options: fault => ({ broker: faultyBroker(({ presence }) => fault.wrap(presence!, name)) }) })
+const onLog = (name: string): Call => ({ logger: (fault, logger) => faultyLogger(fault, logger, name), silent: true })
+const onHub = (event: string): Call => ({ prepare: (fault, app) => app.sse.on(event as 'connect', () => fault.strike()) })
+const onSource = (name: 'iterator' | 'next' | 'return'): Call => ({ source: fault => faultySource(fault, name) })
+
+const calls: Record<string, Call> = {
+  'debug() of the logger': onLog('debug'),
+  'warn() of the logger': onLog('warn'),
+  'error() of the logger': onLog('error'),
+  'publish() of the broker': onBroker('publish'),
+  'head() of the broker': onBroker('head'),
+  'position() of the broker': onBroker('position'),
+  'past() of the broker': onBroker('past'),
+  'stats() of the broker': onBroker('stats'),
+  'close() of the broker': onBroker('close'),
+  'set() of the broker\'s presence': onPresence('set'),
+  'delete() of the broker\'s presence': onPresence('delete'),
+  'in() of the broker\'s presence': onPresence('in'),
+  'the name of the broker\'s instance': {
+    sync: true,
+    options: fault => ({ broker: faultyBroker(({ presence }) => getter(fault, presence!, 'instance', 'this')) }),
+    prepare: (_fault, app) => { app.sse.on('join', () => {}).on('leave', () => {}) }
+  },
+  'presence of the broker': { sync: true, options: fault => ({ broker: faultyBroker(broker => getter(fault, broker, 'presence', broker.presence)) }) },
+  'write() of the response': onRaw('write'),
+  'end() of the response': onRaw('end'),
+  'destroy() of the response': onRaw('destroy'),
+  'flushHeaders() of the response': onRaw('flushHeaders'),
+  'flushHeaders() of a response whose stream waits for the broker': {
+    ...onRaw('flushHeaders'),
+    options: () => ({ broker: Object.assign(new AsyncBroker(), { position: () => ({ position: 100, arrived: turns(10) }) }) }),
+    // An async hook, so that no call of the handler's is left to throw to.
+    prepare: (_fault, app) => app.addHook('onSend', async () => { await setImmediate() })
+  },
+  'getHeader() of the response': onRaw('getHeader'),
+  'write() of the socket': { before: (fault, { raw }) => fault.wrap(raw.socket!, 'write'), silent: true, sync: true },
+  'a listener of the payload': { prepare: (fault, app) => onPayload(app, payload => payload.on('end', () => fault.strike())), silent: true },
+  'destroy() of the stream that a hook reads': {
+    prepare (fault, app) {
+      onPayload(app, payload => {
+        const target = new PassThrough()
+        target.on('pipe', readable => {
+          fault.wrap(readable, 'destroy')
+          // After its end it is Node that calls it.
+          readable.on('end', () => { fault.armed = false })
+        })
+        return payload.pipe(target)
+      })
+    },
+    silent: true,
+    sync: true
+  },
+  'the serializer': { options: fault => ({ serializer: (data, event) => event === 'n' || event === 'own' ? fault.strike() as string ?? '1' : JSON.stringify(data) }) },
+  // Where it fails once, the data is read again, and the event is sent.
+  'toJSON() of data': { silent: true, sync: true, data: fault => ({ toJSON: () => fault.strike() }) },
+  'toJSON() of metadata': {
+    sync: true,
+    options: () => ({ broker: faultyBroker(({ presence }) => { presence!.set = (_key, member) => { JSON.stringify(member) } }) }),
+    metadata: fault => ({ user: { toJSON: () => fault.strike() } })
+  },
+  'the "key" option': {
+    options: fault => ({ maxClientsPerKey: 100, key: request => request.url === '/victim' ? fault.strike() as string | undefined : undefined })
+  },
+  'a listener of "connect"': onHub('connect'),
+  'a listener of "disconnect"': onHub('disconnect'),
+  'a listener of "join"': onHub('join'),
+  'a listener of "leave"': onHub('leave'),
+  'a listener of a client\'s signal': { after: (fault, { signal }) => signal.addEventListener('abort', () => fault.strike()) },
+  'onabort of a client\'s signal': { after: (fault, { signal }) => { signal.onabort = () => fault.strike() } },
+  'an object that listens to a client\'s signal': { after: (fault, { signal }) => signal.addEventListener('abort', { handleEvent: () => fault.strike() as undefined }, { once: true }) },
+  'Symbol.asyncIterator of a source': { ...onSource('iterator'), sync: true },
+  'next() of a source': onSource('next'),
+  'return() of a source': onSource('return')
+}
+
+for (const [what, call] of Object.entries(calls)) {
+  for (const [how, mode] of Object.entries(MODES)) {
+    if (how.startsWith('rejects') && call.sync === true) continue
+    t.test(`where ${what} ${how}, everybody else goes on`, async t => {
+      const fault = new Fault(mode)
+      const log = new MemoryLog()
+      const app = await buildApp(t, { heartbeatInterval: 20, ...call.options?.(fault) }, { loggerInstance: call.logger?.(fault, log.logger) ?? log.logger, forceCloseConnections: true })
+      call.prepare?.(fault, app)
+      app.get('/victim', (_request, reply) => {
+        call.before?.(fault, reply)
+        const client = reply.sse(['a', 'b'], { id: 'victim', broadcast: false, ...call.metadata === undefined ? {} : { metadata: call.metadata(fault) } })
+        call.after?.(fault, client)
+      })
+      // Its handler fails after it has opened the stream, and it sends something else as well.
+      app.get('/failing', async (_request, reply) => {
+        reply.sse('a', { id: 'victim', broadcast: false })
+        await setImmediate()
+        reply.send('more')
+        throw new Error('the handler failed')
+      })
+      const open = await opener(t, app)
+      const onlookers = await Promise.all([open('onlookers'), open('onlookers')])
+      const published: string[] = []
+      const publish = async (): Promise<void> => {
+        const data = published.length
+        published.push(String(data))
+        // Where the broker refuses it, whoever publishes is told, and tries again.
+        for (;;) {
+          const result = await app.sse.toChannel('onlookers', 'seen', data).catch(() => null)
+          if (result !== null || concernsPublishes(what)) return
+          t.fail('a publish for others fails')
+        }
+      }
+      await publish()
+      fault.armed = true
+      const told: unknown[] = []
+      for (const end of ['client', 'server', 'handler'] as const) {
+        told.push(...await live(t, app, call, fault, end))
+        await publish()
+      }
+      for (const error of told) if (what.startsWith('publish()') || what.startsWith('the serializer')) t.match(error, { code: /^SSE_ERR_/ }, 'a publish rejects with an error of the package')
+      t.ok(fault.calls > 0 || what.startsWith('close()') || what.startsWith('warn()'), `it is called ${fault.calls} times`)
+      for (const { raw } of onlookers) {
+        const { length } = raw.text
+        await raw.until(() => raw.text.slice(length).includes(HEARTBEAT))
+      }
+      t.equal(app.sse.clientCount(), onlookers.length, 'those who are concerned are gone, and nobody else')
+      if (!concernsPublishes(what)) for (const stream of onlookers) t.strictSame((await received(stream)).map(({ data }) => data), published)
+      await app.close()
+      for (const { raw } of onlookers) t.ok(raw.complete || (await raw.until(() => raw.complete), true), 'app.close() ends their streams whole')
+      if (call.silent === undefined && mode.fails(1) && !how.includes('no Error')) {
+        // A promise in the place of a string is refused for what it is.
+        t.ok(/injected fault|SSE_ERR_INVALID/.test(log.text) || told.some(error => String((error as Error)?.message).includes(MESSAGE)), 'the fault is logged, or told to the caller')
+      }
+    })
+  }
+}
+
+async function turns (count: number): Promise<false> {
+  for (let turn = 0; turn < count; turn++) await setImmediate()
+  return false
+}
+
+/** Where it is the broker that refuses what is published, all publishes are concerned. */
+function concernsPublishes (what: string): boolean {
+  return what === 'publish() of the broker'
+}
+
+/** A stream comes, does all that a stream can do, and goes. What its calls reject with is returned. */
+async function live (t: Test, app: FastifyInstance, call: Call, fault: Fault, end: 'client' | 'server' | 'handler'): Promise<unknown[]> {
+  const raw = new RawClient(portOf(app), { path: end === 'handler' ? '/failing' : '/victim', headers: { 'last-event-id': 'async:0' } })
+  t.teardown(() => raw.destroy())
+  await raw.until(() => raw.text.includes('sse:open') || (raw.head !== '' && raw.status !== 200)).catch(() => {})
+  const told: unknown[] = []
+  const attempt = async (what: () => unknown): Promise<void> => {
+    try {
+      await what()
+    } catch (error) {
+      told.push(error)
+    }
+  }
+  const client = app.sse.client('victim')
+  const data = (): unknown => call.data?.(fault) ?? {}
+  const doing = [
+    () => app.sse.toChannel('a', 'n', data()),
+    () => app.sse.presence('a'),
+    () => app.sse.stats(),
+    () => JSON.stringify(client),
+    () => client?.send('own', data()),
+    () => client?.stream(call.source?.(fault) ?? faultySource(new Fault(MODES['rejects every time']!), 'next'), { event: 'item' })
+  ].map(attempt)
+  client?.join('c')
+  client?.leave('a')
+  // A source is silent after its first item, and its stream ends only with the client.
+  await Promise.all(doing.slice(0, -1))
+  if (end === 'server') client?.close()
+  else if (end === 'client') raw.destroy()
+  while (app.sse.client('victim') !== undefined) await setImmediate()
+  await doing.at(-1)
+  if (end === 'server' && client !== undefined) await raw.until(() => raw.complete).catch(() => {})
+  raw.destroy()
+  return told
+}
+
+/** Puts the fault before a property. */
+function getter (fault: Fault, object: object, name: string, value: unknown): void {
+  Object.defineProperty(object, name, { get: () => fault.strike() ?? value })
+}
+
+type FaultyBroker = AsyncBroker & Pick<Broker, 'past' | 'stats' | 'presence'>
+
+/** One that does all that a broker may do. */
+function faultyBroker (prepare: (broker: { -readonly [Key in keyof FaultyBroker]: FaultyBroker[Key] }) => void): Broker {
+  const members = new Map<string, BrokerMember>()
+  const broker = Object.assign(new AsyncBroker(), {
+    past: async () => new Map(),
+    stats: () => ({ state: 'ready' as const, reconnects: 0, publishFailures: 0, malformed: 0, lag: 0, roundTrip: null }),
+    presence: {
+      instance: 'this',
+      set: (key: string, member: BrokerMember) => { members.set(key, member) },
+      delete: (key: string) => { members.delete(key) },
+      in: () => [...members.values()].map(({ clientId, metadata }) => ({ clientId, metadata, instance: 'this' }))
+    }
+  })
+  // It begins after ten events, so that it is asked for what was before.
+  const { start } = broker
+  broker.start = async sink => {
+    await start.call(broker, sink)
+    sink.skipTo(10)
+    broker.skip(10)
+  }
+  prepare(broker as never)
+  return broker
+}
+
+/** The logger and its children, one of whose methods fails: not for Fastify's own lines. */
+function faultyLogger (fault: Fault, logger: FastifyBaseLogger, name: string): FastifyBaseLogger {
+  const faulty = Object.create(logger) as Record<string, unknown>
+  faulty[name] = (details: object, message: string) => fault.strike() ?? (logger as never as Record<string, (details: object, message: string) => void>)[name]!(details, message)
+  faulty.child = (...args: [object]) => faultyLogger(fault, logger.child(...args), name)
+  return faulty as never
+}
+
+/** One that is silent after its third item. */
+function faultySource (fault: Fault, name: 'iterator' | 'next' | 'return'): AsyncIterable<unknown> {
+  let items = 0
+  const strike = (of: string): unknown => of === name ? fault.strike() : undefined
+  return {
+    [Symbol.asyncIterator]: () => (strike('iterator') as never) ?? {
+      next: () => strike('next') as never ?? (++items < 4 ? Promise.resolve({ value: items, done: false }) : new Promise(() => {})),
+      return: () => strike('return') as never ?? Promise.resolve({ value: undefined, done: true })
+    }
+  }
+}
+
+/** A hook that does something to the payloads of the streams that are concerned. */
+function onPayload (app: FastifyInstance, change: (payload: PassThrough) => unknown): void {
+  app.addHook('onSend', (request, _reply, payload, done) => {
+    const changed = request.url === '/victim' ? change(payload as PassThrough) : undefined
+    done(null, changed instanceof PassThrough ? changed : payload)
+  })
+}
