@@ -98,10 +98,11 @@ export class Opening {
     const ready = typeof place === 'number' ? this.#beginAt(replay, place) : this.#beginAhead(replay, place, client)
     if (ready === null) return
     client.hold()
-    ready.catch(error => {
+    const failed = (error: unknown): void => {
       this.#resumes = false
       this.#host.unknown(this.#clientId, error)
-    }).finally(() => client.release())
+    }
+    ready.catch(failed).then(() => client.release()).catch(failed)
   }
 
   /**

@@ -26,7 +26,7 @@ export class Registry {
     this.clients.delete(client)
     this.#ids.delete(client.id, client)
     if (client.key !== undefined) this.#keys.delete(client.key, client)
-    for (const channel of client.channels) this.#channels.delete(channel, client)
+    for (const channel of client.channelNames()) this.#channels.delete(channel, client)
   }
 
   join (client: Client, channel: string): void {
