@@ -12,9 +12,9 @@ import { root } from './support/root.js'
 
 /** Long ones, which may run beside the others, and those that look at all of their process. */
 const ALONE = new Set([
-  'api/prometheus', 'browser/clients-browser', 'browser/showcase-cluster', 'browser/showcase-connections',
+  'api/fault-injection', 'api/prometheus', 'browser/clients-browser', 'browser/showcase-cluster', 'browser/showcase-connections',
   'compression/compression-properties', 'guide/readme', 'history/history', 'history/states-properties', 'history/seam',
-  'internals/side-line', 'security/wire-fuzz', 'slow-clients/slow-clients', 'streams/clients-node', 'streams/close',
+  'internals/side-line', 'security/wire-fuzz', 'slow-clients/slow-clients', 'slow-clients/stalled-room', 'streams/clients-node', 'streams/close',
   'streams/connection-failures', 'streams/drain', 'streams/properties', 'streams/soak', 'transports/proxies',
   'brokers/redis/clients', 'brokers/redis/loss', 'brokers/redis/order', 'brokers/redis/presence', 'brokers/redis/restart'
 ])
@@ -45,8 +45,9 @@ const KINDS: Record<string, (name: string) => boolean> = {
 
 /** Random programs by the thousand, programs of the system, and whole deployments: they find what `quick` and `smoke` need not. */
 const LONG = new Set([
-  'api/fastify-cli', 'compression/compression-properties', 'history/history', 'history/seam', 'history/states-properties', 'security/wire-fuzz',
-  'slow-clients/slow-clients', 'streams/clients-node', 'streams/connection-failures', 'streams/properties', 'streams/soak', 'transports/proxies'
+  'api/fastify-cli', 'api/fault-injection', 'compression/compression-properties', 'history/history', 'history/seam', 'history/states-properties', 'security/wire-fuzz',
+  'slow-clients/slow-clients', 'slow-clients/stalled-room', 'streams/clients-node', 'streams/close-storm', 'streams/connection-failures',
+  'streams/properties', 'streams/soak', 'transports/proxies'
 ])
 
 const [first, ...others] = process.argv.slice(2)
