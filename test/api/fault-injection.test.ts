@@ -6,6 +6,7 @@
 import { PassThrough } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply } from 'fastify'
+import { Registry } from 'prom-client'
 import t, { type Test } from 'tap'
 import type { Broker, BrokerMember, SSEClient, SSEPluginOptions } from '../../lib/index.js'
 import { AsyncBroker } from '../support/async-broker.js'
@@ -101,6 +102,14 @@ const calls: Record<string, Call> = {
   'the "key" option': {
     options: fault => ({ maxClientsPerKey: 100, key: request => request.url === '/victim' ? fault.strike() as string | undefined : undefined })
   },
+  'removeSingleMetric() of the registry of metrics': {
+    sync: true,
+    options: fault => {
+      const register = new Registry()
+      fault.wrap(register, 'removeSingleMetric')
+      return { metrics: { register } }
+    }
+  },
   'a listener of "connect"': onHub('connect'),
   'a listener of "disconnect"': onHub('disconnect'),
   'a listener of "join"': onHub('join'),
@@ -154,7 +163,6 @@ for (const [what, call] of Object.entries(calls)) {
         await publish()
       }
       for (const error of told) if (what.startsWith('publish()') || what.startsWith('the serializer')) t.match(error, { code: /^SSE_ERR_/ }, 'a publish rejects with an error of the package')
-      t.ok(fault.calls > 0 || what.startsWith('close()') || what.startsWith('warn()'), `it is called ${fault.calls} times`)
       for (const { raw } of onlookers) {
         const { length } = raw.text
         await raw.until(() => raw.text.slice(length).includes(HEARTBEAT))
@@ -163,6 +171,7 @@ for (const [what, call] of Object.entries(calls)) {
       if (!concernsPublishes(what)) for (const stream of onlookers) t.strictSame((await received(stream)).map(({ data }) => data), published)
       await app.close()
       for (const { raw } of onlookers) t.ok(raw.complete || (await raw.until(() => raw.complete), true), 'app.close() ends their streams whole')
+      t.ok(fault.calls > 0 || what.startsWith('warn()'), `it is called ${fault.calls} times`)
       if (call.silent === undefined && mode.fails(1) && !how.includes('no Error')) {
         // A promise in the place of a string is refused for what it is.
         t.ok(/injected fault|SSE_ERR_INVALID/.test(log.text) || told.some(error => String((error as Error)?.message).includes(MESSAGE)), 'the fault is logged, or told to the caller')
