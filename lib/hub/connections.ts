@@ -10,7 +10,6 @@ import type { Counters } from '../observe/counters.js'
 import type { DataFormat } from '../schemas/data.js'
 import { Chunk } from '../wire/chunk.js'
 import { formatRetry } from '../wire/format.js'
-import type { Admission } from './admission.js'
 import type { SlowLog } from './delivery.js'
 import type { Encodings } from './encodings.js'
 import type { HubLog } from './hub-log.js'
@@ -23,7 +22,6 @@ import type { Work } from './work.js'
 export interface ConnectionsParts {
   readonly options: HubOptions
   readonly work: Work
-  readonly admission: Admission
   readonly registry: Registry
   readonly presence: Presence
   readonly listeners: Listeners

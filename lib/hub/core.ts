@@ -84,7 +84,6 @@ export class HubCore {
     this.connections = new Connections({
       options,
       work,
-      admission: this.admission,
       registry,
       presence: this.presence,
       listeners: this.#listeners,
@@ -162,7 +161,7 @@ export class HubCore {
         log: this.#log
       })
     } catch (error) {
-      this.#metrics?.remove()
+      this.#removeMetrics()
       throw error
     }
     this.delivery.start()
@@ -189,6 +188,11 @@ export class HubCore {
     clearTimeout(timer)
     this.#slowLog.flush()
     this.admission.log.flush()
+    this.#removeMetrics()
+  }
+
+  /** A registry that fails must not hide why the hub could not start, nor keep it from closing. */
+  #removeMetrics (): void {
     guarded(() => this.#metrics?.remove(), error => this.#log.error({ err: error }, 'the registry failed to let go of the metrics'))
   }
 }
