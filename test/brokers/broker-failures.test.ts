@@ -1,6 +1,5 @@
-// Brokers that throw, reject or hang where no error of theirs was foreseen: who called is told, the log has a line, and
-// nobody else is harmed. What reaches the process uncaught fails the test: tap sees to that. See broker.test.ts for
-// publish, start and close.
+// Brokers that throw, reject or hang in unusual places. The caller is told, the log has a line, and other clients notice
+// nothing. tap fails a test when an error is not caught. See broker.test.ts for other failures of publish, start and close.
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import sse, { type Broker, type BrokerMember, type BrokerPast, type BrokerPlaceAhead, type BrokerSink, type SSEPluginOptions } from '../../lib/index.js'
@@ -19,7 +18,7 @@ interface Setting {
   readonly onlookers: Onlookers
 }
 
-/** A hub on a broker, with clients that nothing must happen to. */
+/** A hub on a broker, with clients that must not notice the failure. */
 async function setting (t: Test, broker: Broker, options: SSEPluginOptions = {}): Promise<Setting> {
   const log = new MemoryLog()
   const app = await buildApp(t, { ...options, broker }, { loggerInstance: log.logger })
@@ -32,7 +31,7 @@ function fails (what: string): never {
   throw new Error(`no ${what}`)
 }
 
-/** What a promise of a broker's may do but resolve. */
+/** How a broker's method that returns a promise may fail. */
 const failures: Record<string, (what: string) => Promise<never>> = {
   'throws at once': what => fails(what),
   rejects: what => Promise.reject(new Error(`no ${what}`)),
@@ -97,7 +96,7 @@ t.test('where head() throws, heartbeats go on without an id, and it is logged on
 for (const [how, fail] of Object.entries(failures)) {
   if (how !== 'throws at once') {
     t.test(`where it ${how} whether a place was reached, that client is told, and misses nothing from then on`, async t => {
-      // A place that another instance would have told of.
+      // As if another instance had delivered the event with this id, and this one had not yet.
       const position = (): BrokerPlaceAhead => ({ position: 100, arrived: fail('place') })
       const { app, log, open, onlookers } = await setting(t, Object.assign(new AsyncBroker() as Broker, { position }))
       await app.sse.toChannel('room', 'before', 1)
@@ -132,7 +131,7 @@ for (const [how, fail] of Object.entries(failures)) {
   })
 }
 
-/** One that has delivered nothing of its ten first events here. */
+/** A broker whose first ten events were not delivered at this instance. */
 class PastBroker extends AsyncBroker {
   readonly past: (targets: readonly string[]) => Promise<ReadonlyMap<string, BrokerPast>>
 

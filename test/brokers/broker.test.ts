@@ -9,7 +9,7 @@ import { buildApp } from '../support/app.js'
 import { brokerEvent } from '../support/broker-sink.js'
 import { opener, received, receivedNames } from '../support/open.js'
 
-/** Accepts everything but the events that a test makes it fail on. */
+/** Accepts all events except those with the name `fails`. */
 class FailingBroker extends AsyncBroker {
   fail: () => Promise<BrokerReceipt> = () => Promise.reject(new Error('not set'))
 

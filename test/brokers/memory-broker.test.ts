@@ -5,7 +5,7 @@ import { brokerEvent, brokerSink } from '../support/broker-sink.js'
 
 interface Delivered { event: BrokerEvent, position: number, id: string | null }
 
-/** A started broker, and what it delivers; each event has so many recipients as its position says. */
+/** A started broker, and what it delivers. The recipients of an event are as many as its position: event 3 has three. */
 function started (): { broker: MemoryBroker, delivered: Delivered[] } {
   const broker = new MemoryBroker()
   const delivered: Delivered[] = []

@@ -1,16 +1,16 @@
-// What a page loads for `fastify-sse-hub/client`: as a user's bundler makes it, from the built package.
+// What a page loads for `fastify-sse-hub/client`. It is bundled from the built package, as a user does it.
 import { build } from 'esbuild'
 import t from 'tap'
 import { root } from '../support/root.js'
 
 const LIMIT = 2048
 
-/** Bundles TypeScript that stands in the repository's folder, and gives its files and its size. */
+/** Bundles TypeScript as if it were a file in the repository's folder. Returns the bundled files and the size. */
 async function bundle (contents: string): Promise<{ files: string[], size: number }> {
   const { metafile, outputFiles } = await build({
     stdin: { contents, resolveDir: root, loader: 'ts', sourcefile: 'entry.ts' },
     absWorkingDir: root,
-    // Without it the paths of tsconfig.json would lead to the source.
+    // Without this, the paths in tsconfig.json would lead to the source.
     tsconfigRaw: {},
     bundle: true,
     minify: true,

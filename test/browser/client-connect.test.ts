@@ -1,5 +1,5 @@
-// `connect()` of fastify-sse-hub/client, over real connections, with the two implementations of EventSource that Node's
-// users have. What it does in a browser is seen in the examples' tests.
+// `connect()` of fastify-sse-hub/client, over real connections, with the two implementations of EventSource that users of
+// Node have. The tests of the examples run it in a browser.
 import { EventEmitter, getEventListeners, once } from 'node:events'
 import { Type } from '@sinclair/typebox'
 import { EventSource } from 'eventsource'
@@ -18,14 +18,14 @@ const events = {
   progress: Type.Object({ percent: Type.Number() })
 }
 
-/** What a request says of where it goes on. */
+/** The last event id of a request, in its query and in its header. */
 interface Asked { readonly query: string | undefined, readonly header: string | undefined }
 
 interface Server {
   readonly app: FastifyInstance
   readonly url: string
   readonly asked: Asked[]
-  /** The next answers, before streams are answered again. */
+  /** The statuses of the next answers. After them, requests get streams again. */
   readonly refusals: number[]
 }
 
@@ -44,12 +44,12 @@ async function serve (t: Test, options: SSEPluginOptions = {}, route?: (app: Fas
   return { app, url: `http://127.0.0.1:${await listen(app)}/stream`, asked, refusals }
 }
 
-/** Notes what happens, and tells when it does. */
+/** Notes what happens, and lets a test wait for it. */
 class Notes {
   readonly states: StreamState[] = []
   readonly #changes = new EventEmitter()
 
-  /** Wraps a listener. */
+  /** Wraps a listener, so that `until` checks again after each call. */
   noting<Args extends unknown[]> (listener: (...args: Args) => void): (...args: Args) => void {
     return (...args) => {
       listener(...args)
@@ -70,7 +70,7 @@ function follow<Events extends object = Record<string, unknown>> (t: Test, url: 
   return stream
 }
 
-/** An EventSource that connects to nothing: for what is asked of one. */
+/** An EventSource that never connects. It records what it is made with. */
 class SilentSource implements EventSourceLike {
   static readonly made: Array<{ url: string, init: unknown }> = []
   readonly readyState = 0
@@ -230,7 +230,7 @@ for (const [name, Implementation] of [['eventsource', EventSource], ['undici', U
       })
       t.equal(timers.count, 1, 'an answer that never comes is silence too')
       await app.sse.toChannel('room', 'message', 1)
-      // Anew when it opens, at the greeting, and at each heartbeat.
+      // The timer starts again when the stream opens, at the greeting, and at each heartbeat.
       await timers.asked(6)
       t.equal(timers.count, 1)
       t.equal(asked.length, 1)
@@ -358,7 +358,7 @@ for (const [name, Implementation] of [['eventsource', EventSource], ['undici', U
       })
       await connected
       const gone = nextDisconnect(app)
-      // In one piece.
+      // All three come in one write.
       await Promise.all([1, 2, 3].map(async data => app.sse.send('message', data)))
       await gone
       t.strictSame(got, [1])
@@ -451,7 +451,7 @@ t.test('it says what is missing', t => {
   t.intercept(globalThis, 'EventSource' as never, { value: undefined })
   t.throws(() => connect('http://localhost/'), { name: 'TypeError', message: 'No EventSource here: give one as an option, e.g. that of npm "eventsource"' })
   t.throws(() => connect('/stream', { EventSource: SilentSource }), { name: 'TypeError', code: 'ERR_INVALID_URL' })
-  // A timer would take each of these for at once, and streams be opened as fast as they come.
+  // A timer with one of these times runs at once. Then streams would be opened again and again without a wait.
   for (const time of [undefined, null, NaN, 0, -1, 'soon', Infinity, 2 ** 31]) {
     const heartbeat = { event: 'heartbeat', timeout: time as number }
     t.throws(() => connect('http://localhost/', { EventSource: SilentSource, heartbeat }), { name: 'TypeError', message: /timeout/ }, `a timeout of ${time}`)

@@ -1,4 +1,4 @@
-// Clients that run in browsers, each with its own way of coming back.
+// Clients that run in browsers. Each comes back in its own way.
 import { readFile } from 'node:fs/promises'
 import { build } from 'esbuild'
 import type { FastifyInstance } from 'fastify'
@@ -10,7 +10,7 @@ import { comesBack, NAMES, type Got, type Kind, type Listener } from '../support
 import { nextDisconnect } from '../support/disconnects.js'
 import { root } from '../support/root.js'
 
-/** What a page has got, where it does not show it. */
+/** Records what a page has got, if the page does not show it. */
 const RECORD = `
   var record = window.record = { events: [], recovered: [] }
   function receive (event, data) {
@@ -26,17 +26,17 @@ const FETCH = `
   import { fetchEventSource } from '@microsoft/fetch-event-source'
   ${RECORD}
   fetchEventSource('/stream', {
-    // It gives comments as well, as messages without anything in them.
+    // Comments come as well, as empty messages.
     onmessage ({ event, data }) { if (event !== '') receive(event, data) },
-    // Where the server ends the stream, it is done unless told otherwise.
+    // When the server ends the stream, the package comes back only if this throws.
     onclose () { throw new Error('closed') },
     openWhenHidden: location.hash === '#hidden'
   })`
 
-/** As a browser tells a page whose tab goes to the background, and comes back. */
+/** Tells a page, as a browser does, that its tab is in the background (`true`) or in the foreground again (`false`). */
 const TURN_HIDDEN = 'hidden => { Object.defineProperty(document, "hidden", { value: hidden, configurable: true }); document.dispatchEvent(new Event("visibilitychange")) }'
 
-/** Greetings are text, what comes after them is HTML. */
+/** Greetings are text. All other events are HTML. */
 const HTMX_PAGE = `
   <body hx-ext="sse"><div sse-connect="/stream">
     <p sse-swap="sse:open" hx-swap="beforeend"></p>
@@ -49,7 +49,7 @@ const HTMX_RECORD = `({
   recovered: [...document.querySelector('p').textContent.matchAll(/"recovered":(true|false)/g)].map(([, recovered]) => recovered === 'true')
 })`
 
-/** Gives its last id to the EventSource that the extension makes after one that was refused. */
+/** After a refusal the extension makes a new EventSource. This gives the last id to it. */
 const HTMX_RESUMES = `
   let lastEventId = ''
   document.addEventListener('htmx:sseMessage', event => { lastEventId = event.detail.lastEventId || lastEventId })
@@ -63,7 +63,7 @@ function servePage (app: FastifyInstance, scripts: readonly string[], body = '<b
   for (const [n, script] of scripts.entries()) app.get(`/${n}.js`, async (_request, reply) => reply.type('text/javascript').send(script))
 }
 
-/** A page as the story's client. */
+/** Makes a page a client for `comesBack()`. */
 function listenerOf (page: Page, record: string): Listener {
   return {
     async until (data) {
@@ -77,7 +77,7 @@ function html (event: string, text: string): string {
   return `<li\n  data-event="${event}"\n>${text.replaceAll('&', '&amp;').replaceAll('<', '&lt;')}</li>\n`
 }
 
-/** Answers the next request for the stream as a proxy does whose server is away. */
+/** Each call of the returned function refuses the next request for the stream, as a proxy does when its server is away. */
 function refuser (app: FastifyInstance): () => void {
   let refuses = false
   app.addHook('onRequest', async (request, reply) => {
@@ -143,7 +143,7 @@ t.test('clients in a browser', { skip: withoutBrowser }, async t => {
   await t.test('the package @microsoft/fetch-event-source comes back, when its page is seen again as well', async t => {
     const resumptions = await comesBack(t, {
       routes: app => servePage(app, [fetchEventSource]),
-      // Line breaks at the beginning of data are lost in it.
+      // The package loses line breaks at the beginning of data.
       reads: text => text.replace(/^\n+/, ''),
       async start (t, origin) {
         const page = await come(t, origin)

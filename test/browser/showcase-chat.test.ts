@@ -129,20 +129,20 @@ t.test('the chat, in a browser', { skip: withoutBrowser }, async t => {
       await (status === 0 ? route.continue() : route.fulfill({ status: status as number }))
     })
     const page = await visitor.newPage()
-    // From here on, the page's time moves only when it is told to.
+    // From here on, the page's clock moves only when the test moves it.
     await page.clock.install({ time: 0 })
     await page.clock.pauseAt(100_000)
     await enter(page, 'dave')
     await shows(page, '#users', 'dave')
     const before = await said(page)
 
-    /** Cuts the stream, so that the next one is asked for, and refused. */
+    /** Cuts the stream and asks for the next one, which is refused. */
     async function refuse (): Promise<void> {
       await page.click('#cut')
       await page.click('#cut')
       await shows(page, '#state', 'refused')
     }
-    /** The page's state changes at once when it asks, and the count when the request is there. */
+    /** Checks that the page still waits. When it asks, its state changes at once, and the count when the request has come. */
     async function waits (t: Test, count: number): Promise<void> {
       t.equal(await page.locator('#state').textContent(), 'refused')
       t.equal(asked.length, count)
@@ -189,6 +189,6 @@ t.test('the chat, in a browser', { skip: withoutBrowser }, async t => {
     })
   })
 
-  // The browser notes what was refused.
+  // The browser logs what was refused.
   t.same(visitors.errors.filter(error => !/409|50[23]/.test(error)), [])
 })

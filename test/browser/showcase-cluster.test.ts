@@ -36,7 +36,7 @@ t.test('the chat on three instances goes on when one is killed', { skip: without
   await say(ada, 'one')
   await shows(bob!, '#messages', 'one')
 
-  // Two of the three, one after the other, whichever the pages are at; another one takes its place.
+  // Two of the three instances are killed, one after the other. A page may be connected to any of them. New ones replace them.
   const pids = [...output.matchAll(/instance (\d+) listens/g)].map(([, pid]) => Number(pid))
   for (const [i, pid] of pids.slice(0, 2).entries()) {
     process.kill(pid, 'SIGKILL')

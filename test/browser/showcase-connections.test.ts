@@ -31,7 +31,7 @@ t.test('the connections of a browser', { skip: withoutBrowser }, async t => {
     const { address } = await startServer(t, 'examples/server.ts')
     const visitor = await visitors.visitor()
     const tabs = await signedInTabs(visitor, address, 6)
-    // Not from a page: it would wait for one of the six connections.
+    // A page can't send this: it would wait until one of the six connections is free.
     const response = await visitor.request.post(`${address}/notifications/users/ada`, { data: { type: 'info', message: 'to six' } })
     t.same(await response.json(), { recipients: 6 })
     await getAll(t, tabs, 'to six')

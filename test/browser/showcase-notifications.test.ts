@@ -30,13 +30,13 @@ t.test('the notification example, in a browser', { skip: withoutBrowser }, async
     await other.fill('#notify [name=user]', 'ada')
     await other.fill('#notify [name=message]', 'tea is ready')
     await other.selectOption('#notify [name=type]', 'success')
-    // Looked for before they are there: they don't stay.
+    // Toasts do not stay, so the test looks for them before they are there.
     const toasts = Promise.all([first, second].map(page => shows(page, '.toast.success', 'bob: tea is ready')))
     await other.click('#notify button')
     await toasts
     await shows(other, '#answer', 'Sent to 2 open streams.')
     for (const page of [first, second]) await shows(page, '#list .success', 'bob: tea is ready')
-    // What is sent to bob comes behind what he would have got of the other's.
+    // If bob got the notification for ada by mistake, it would come before this one.
     await first.fill('#notify [name=user]', 'bob')
     await first.fill('#notify [name=message]', '<img src=x onerror=alert(1)>')
     await first.click('#notify button')
@@ -71,7 +71,7 @@ t.test('the notification example, in a browser', { skip: withoutBrowser }, async
   const page = await ada.newPage()
   for (const name of frameworks) {
     await t.test(`comes to a list in ${name}, which closes its stream when it goes`, async t => {
-      /** Returns to how many streams it went: two are the other tabs'. */
+      /** Returns how many streams got it. Two of them are those of the other tabs. */
       const notify = async (message: string): Promise<number> => {
         const response = await ada.request.post(`${url}/users/ada`, { data: { type: 'info', message } })
         return (await response.json()).recipients

@@ -6,7 +6,7 @@ const NAMELESS = `[...document.querySelectorAll('input, select, button, progress
   .filter(field => !field.labels?.length && field.textContent.trim() === '' && !field.hasAttribute('aria-labelledby'))
   .map(field => field.outerHTML)`
 
-/** In the page, where nothing comes between a word and what follows it. */
+/** These run in the page. Outside of it, the next word might come before the test looks. */
 const NOTE_LENGTHS = `
   var answer = document.getElementById('answer'), lengths = []
   new MutationObserver(() => lengths.push(answer.textContent.length)).observe(answer, { childList: true })`
@@ -47,7 +47,7 @@ t.test('the pages of the examples, in a browser', { skip: withoutBrowser }, asyn
     await page.goto(`${address}/dashboard`)
 
     const figure = async (id: string): Promise<number> => Number((await page.locator(`#${id}`).textContent())!.replaceAll(',', ''))
-    /** Pixels in the line's blue, a light or a dark one. */
+    /** How many pixels have the blue of the line, in a light or a dark page. */
     const drawn = (id: string): Promise<number> => page.evaluate(`(() => {
       const canvas = document.querySelector('#${id} canvas')
       const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)
@@ -73,7 +73,7 @@ t.test('the pages of the examples, in a browser', { skip: withoutBrowser }, asyn
       await page.click('#more')
       await shows(page, '#answer', '500 further streams')
       await shows(page, '#clients', '501')
-      // This page alone gets one a second.
+      // One page gets only one event in a second, so the others get events too.
       await until(async () => await figure('deliveries') > 500)
       t.equal(await figure('slow'), 0)
       await fits(t, page, 'dashboard')
@@ -109,7 +109,7 @@ t.test('the pages of the examples, in a browser', { skip: withoutBrowser }, asyn
     await t.test('is no longer made once nobody reads it', async t => {
       const answers = async (): Promise<{ making: number, unfinished: number }> => (await page.request.get(`${address}/tokens/answers`)).json()
       await page.evaluate(STOP_AT_SOME_WORDS)
-      // A page that gets no time reads too late: then once more.
+      // On a busy machine, the page may stop only when the answer is complete. Then the test asks again.
       await until(async () => {
         await page.click('#send')
         await shows(page, '#state', /./)

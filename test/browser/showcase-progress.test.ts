@@ -18,7 +18,7 @@ t.test('the progress example, in a browser', { skip: withoutBrowser }, async t =
   await page.goto(`${address}/progress`)
 
   await t.test('shows pages that open in the middle where the job stands', async t => {
-    // A job that is over before all pages are there is no use: then with another one.
+    // A job may end before all pages are open. Then the test starts another one.
     let figures: Array<string | null> = []
     for (let id = '', running = false; !running; running = await stateOf(id) === 'running') {
       const answer = page.waitForResponse(response => response.request().method() === 'POST')
@@ -47,7 +47,7 @@ t.test('the progress example, in a browser', { skip: withoutBrowser }, async t =
 
   await t.test('tells it a page that was away when it came', async t => {
     t.equal(await away.locator('#end').textContent(), '')
-    // Whichever file it was at.
+    // The page must fit, however long the name of the current file is.
     await away.evaluate('document.getElementById("file").textContent = "x".repeat(200)')
     await fits(t, away, 'progress')
     network.restore()
@@ -65,7 +65,7 @@ t.test('the progress example, in a browser', { skip: withoutBrowser }, async t =
     t.equal(await later.locator('#state').textContent(), 'ended')
   })
 
-  // The browser notes what it could not load while the network was cut.
+  // The browser logs what it could not load while the network was cut.
   t.same(visitors.errors.filter(error => !error.includes('net::ERR_')), [])
 
   await t.test('says so where a job is not known', async () => {

@@ -1,5 +1,5 @@
-// The pages for users of other packages: both sides of each pair are run as they stand there, and a client gets the same
-// from both.
+// The pages for users of other packages. Both programs of each pair run as they are printed there, and a client gets the
+// same from both.
 import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { setTimeout } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
@@ -17,7 +17,7 @@ interface Pair {
   readonly ours: string
 }
 
-/** A page's pairs, by the headings above them. Throws where a block is labelled with neither package. */
+/** The pairs of a page, each with the heading above it. Throws if a section has code that is not one block of each package. */
 function pairsOf (page: string): Pair[] {
   const theirs = /^# From `(.+)`$/m.exec(page)?.[1]
   return page.split(/^## /m).slice(1).flatMap(section => {
@@ -31,13 +31,13 @@ function pairsOf (page: string): Pair[] {
   })
 }
 
-/** A side of a pair, listening. */
+/** One program of a pair, as a server that listens. */
 class Side {
   readonly app: FastifyInstance
   readonly #port: number
   readonly #clients: StreamClient[] = []
 
-  /** Runs code, in a module of its own beside the examples, where the packages' names resolve. */
+  /** Runs code in its own module next to the examples, where the packages' names resolve. */
   static async start (t: Test, code: string): Promise<Side> {
     const folder = await mkdtemp(`${root}examples/.migration-`)
     t.teardown(() => rm(folder, { recursive: true }))
@@ -57,7 +57,7 @@ class Side {
     this.#port = (app.server.address() as { port: number }).port
   }
 
-  /** Resolves once the head is here. */
+  /** Resolves when the response's head has come. */
   async open (path: string, headers: Record<string, string> = {}): Promise<StreamClient> {
     const client = new StreamClient({ port: this.#port }, path, headers)
     this.#clients.push(client)
@@ -78,14 +78,14 @@ class Side {
 
 type Event = [name: string, data: unknown]
 
-/** What an `EventSource` makes of a stream, so many events of it. */
+/** Resolves with a stream's events, as an `EventSource` would give them, when at least `count` have come. */
 async function events (client: StreamClient, count: number): Promise<Event[]> {
   await client.until(() => client.own.length >= count)
   return client.own.map(({ event, data }) => [event ?? 'message', JSON.parse(data)])
 }
 
 interface Task {
-  /** What a client does, and what it gets. */
+  /** Does what a client does, and resolves with what it got. */
   readonly visit: (side: Side) => Promise<unknown>
   readonly gets: unknown
 }
@@ -199,7 +199,7 @@ const pages = (await readdir(PAGES)).filter(name => name !== 'README.md')
 for (const name of pages) {
   const pairs = pairsOf(await readFile(`${PAGES}${name}`, 'utf8'))
   const setup = pairs.find(({ task }) => task === SETUP)!
-  /** A block that makes an app itself is whole. */
+  /** A block that makes an app is a complete program. Other blocks need the setup before them. */
   const program = (side: 'theirs' | 'ours', block: string): string => block.includes('Fastify(') ? block : `${setup[side]}\n${block}`
 
   t.test(`${name} has a pair for each task`, async t => {

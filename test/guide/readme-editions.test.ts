@@ -18,7 +18,7 @@ function section (heading: string, level = 3): Section {
 
 const codeOf = (text: string): string[] => [...text.matchAll(/(?<!`)`([^`\n]+)`(?!`)/g)].map(([, code]) => code!)
 
-/** What the first column of a section's tables names: of a call its name. */
+/** The names in the first column of a section's tables: `send` for `send(event, data)`, `join` for `on('join', …)`. */
 function named (heading: string): string[] {
   return rowsOf(section(heading)).flatMap(([first]) => codeOf(first!)).map(code => /^on\('(\w+)'/.exec(code)?.[1] ?? /^\w+/.exec(code)![0])
 }
@@ -44,7 +44,7 @@ const TABLES: Array<[heading: string, ...interfaces: Array<[file: string, name: 
 for (const [heading, ...interfaces] of TABLES) {
   t.test(`"${heading}" has each member in a table, and no other`, async t => {
     const members = await Promise.all(interfaces.map(([file, name]) => membersOf(file, name)))
-    // `stats()` stands at the head of a table of its own as well.
+    // Some names are there twice: `clients` is a method of the hub and a figure of its `stats()`.
     t.same([...new Set(named(heading))].sort(), [...new Set(members.flat())].sort())
   })
 }
@@ -68,7 +68,7 @@ t.test('each error is in a table, with its status', async t => {
   t.same(rows.sort(), Object.entries(errors).map(([code, SSEError]) => [code, new (SSEError as unknown as new () => { statusCode: number })().statusCode]).sort())
 })
 
-/** What has to be the same in whichever language: code, figures, and where links lead. */
+/** What must be the same in both languages: code, figures, tables, and where links lead. */
 interface Facts {
   readonly level: number
   readonly blocks: Block[]
@@ -80,7 +80,7 @@ interface Facts {
 
 const LINK = /\]\(([^)\s]+)\)/g
 
-/** Code without its comments, which are translated. */
+/** Code without its comments, because these are translated. */
 function withoutComments ({ language, code }: Block): Block {
   if (['js', 'ts', 'tsx'].includes(language)) {
     const compilerOptions = { removeComments: true, target: ts.ScriptTarget.ESNext, module: ts.ModuleKind.ESNext, jsx: ts.JsxEmit.Preserve, verbatimModuleSyntax: true }
@@ -98,7 +98,7 @@ function factsOf (sections: Section[]): Facts[] {
       blocks: section.blocks.map(withoutComments),
       code: codeOf(`${section.heading}\n${section.text}`).sort(),
       figures: (prose.match(/\d+(?:\.\d+)?/g) ?? []).sort(),
-      // Headings have other names, and the same places. Each edition links to the other.
+      // Headings are translated, so a link to one is the heading's number. The link to the other edition is left out.
       links: [...section.text.matchAll(LINK)].map(([, link]) => link!.startsWith('#') ? `section ${anchors.indexOf(link!)}` : link!)
         .filter(link => !EDITIONS.includes(link)).sort(),
       tables: rowsOf(section).map(cells => cells.length)

@@ -1,4 +1,4 @@
-// Every code block of the README runs, or is compiled. The Chinese edition has the same ones: `readme-editions.test.ts`.
+// Every code block of the README runs or is compiled. `readme-editions.test.ts` checks that the Chinese edition has the same ones.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { access, readFile } from 'node:fs/promises'
@@ -22,7 +22,7 @@ import { ended, spawnProgram, type Program } from '../support/spawn-program.js'
 const blocks = readEdition('README.md').flatMap(section => section.blocks)
 const used = new Set<Block>()
 
-/** The one block that holds a text. */
+/** The one block that contains a text. */
 function blockWith (part: string): string {
   const found = blocks.filter(({ code }) => code.includes(part))
   if (found.length !== 1) throw new Error(`${found.length} code blocks hold ${part}`)
@@ -30,23 +30,23 @@ function blockWith (part: string): string {
   return found[0]!.code
 }
 
-/** As a project's compiler is set, one of Nest's included. */
+/** The compiler's options in a usual project. The last two are for Nest. */
 const compilerOptions = { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext, experimentalDecorators: true, emitDecoratorMetadata: true }
 
-/** Writes a program where the package's name resolves; it goes when the test ends. */
+/** Writes a program where the package's name resolves. It is removed when the test ends. */
 async function program (t: Test, code: string): Promise<string> {
   const folder = await appFolder(t, { 'program.mjs': ts.transpileModule(code, { compilerOptions }).outputText })
   return `${folder}/program.mjs`
 }
 
-/** Runs a program to its end and gives what it prints. */
+/** Runs a program to its end and returns its output. */
 async function run (t: Test, code: string, env: Record<string, string> = {}): Promise<string> {
   const { code: exitCode, stdout, stderr } = await ended(spawnProgram(t, await program(t, code), { env }))
   t.equal(exitCode, 0, stderr)
   return stdout
 }
 
-/** Opens a stream, which the test's end closes, and waits until it is open. */
+/** Opens a stream and waits until it is open. It is closed when the test ends. */
 async function opened (t: Test, url: string, headers: Record<string, string> = {}): Promise<EventSource> {
   const source = new EventSource(url, { fetch: (url, init) => fetch(url, { ...init, headers: { ...init.headers, ...headers } }) })
   t.teardown(() => source.close())
@@ -71,7 +71,7 @@ const app = Fastify()
 const APP = `${BARE}
 await app.register(sse)
 `
-/** For programs that open streams and read what comes. */
+/** For programs that open streams and read them. */
 const STREAMS = `
 import { get } from 'node:http'
 const open = async (url, headers = {}) => {
@@ -167,7 +167,7 @@ t.test('the chat room runs: who comes, who goes, who is there, what is said', as
   const heard = next(bob, 'message')
   t.equal((await post(`${room}/message`, { user: 'alice', text: 'hi' })).status, 201)
   t.match(JSON.parse((await heard).data), { user: 'alice', text: 'hi', time: Number })
-  // A tab more, and one less, is neither coming nor going.
+  // Bob opens and closes another tab. That is neither a join nor a leave.
   const announced: string[] = []
   for (const event of ['user-join', 'user-leave']) alice.addEventListener(event, () => announced.push(event))
   const tab = await opened(t, `${room}/stream?user=bob`)
@@ -403,7 +403,7 @@ t.test('the client code for pages compiles, with the types of the schemas, in Re
     'page.ts': PAGES['connect()'],
     'react.tsx': blockWith('setNotifications([])'),
     'use-notifications.ts': blockWith('notifications.value = []'),
-    // What is made of a component is no TypeScript.
+    // A component is compiled to JavaScript, so its types are not checked.
     'component.ts': `// @ts-nocheck\n${compileScript(component.descriptor, { id: 'notifications', inlineTemplate: true }).content}`,
     'events.ts': blockWith('interface SSERegister').replace('const events', 'export const events'),
     'tsconfig.json': JSON.stringify({
@@ -511,7 +511,7 @@ t.test('a stream looks as it does on the wire', async t => {
   stream.on('data', part => { text += part })
   const parts = (text: string): string[] => opaque(text).trimEnd().split('\n\n')
   const [greeting, message, heartbeat] = parts(block)
-  // A heartbeat may come before as well.
+  // A heartbeat may also come before the message.
   await waitFor(() => text.includes('alice') && parts(text).at(-1) === heartbeat).catch(error => {
     t.comment(JSON.stringify({ came: text.slice(0, 500), last: parts(text).at(-1), streams: app.sse.clientCount(), ended: stream.readableEnded }))
     throw error

@@ -1,4 +1,4 @@
-// Clients that the application passes in: whatever they are like, the broker's own connections do what they must.
+// Redis clients that the application gives to the broker. The broker's own connections must work with any options of these.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
@@ -11,7 +11,7 @@ import { freePort } from '../../support/programs.js'
 import { RedisServer, startRedisCluster, withoutRedis } from '../../support/redis-server.js'
 import { root } from '../../support/root.js'
 
-/** What an application may have chosen for its own client, and what would break the broker. */
+/** Options that an application may choose for its own client, and that would break the broker. */
 const HOSTILE = {
   autoResendUnfulfilledCommands: false,
   commandTimeout: 20,
@@ -25,7 +25,7 @@ const HOSTILE = {
   replyMapping: 'resp3'
 }
 
-/** Two instances publish, all connections are lost twice, and clients move between them; one more instance comes. */
+/** Two instances publish while all connections to Redis are lost twice. Then a third one starts, and all readers move to it. */
 async function run (t: Test, options: InstanceOptions, admins: readonly Redis[]): Promise<Cluster> {
   const cluster = await Cluster.start(t, 2, { ...options, hub: { historySize: 1000 } })
   const { ledger, readers, instances: [first, second] } = cluster
@@ -67,7 +67,7 @@ t.test('a user that may do what the README says, and nothing else', { skip: with
   const admin = redis.connect(t)
   await admin.call('ACL', 'SETUSER', 'sse', 'reset', 'on', '>secret', ...rights)
   const { instances } = await run(t, { broker: { stream: 'chat' }, client: { port: redis.port, username: 'sse', password: 'secret' } }, [admin])
-  // What is lost is made anew, and who leaves is taken off.
+  // The broker makes again what is lost, and an instance that closes removes its own keys.
   await admin.flushall()
   instances[0]!.publish({ name: 'behind', count: 10, targets: TARGETS })
   await instances[0]!.done('behind')

@@ -1,4 +1,4 @@
-// An instance is killed: what its clients had is known to the others.
+// An instance is killed. Its clients go on at the other instances, which know the clients' last ids.
 import t from 'tap'
 import { Cluster, TARGETS } from '../../support/cluster.js'
 import { none } from '../../support/ledger.js'

@@ -8,7 +8,7 @@ import { RedisServer, withoutRedis } from '../../support/redis-server.js'
 
 type Fault = 'drop' | 'delay' | 'halfOpen' | 'swallow'
 
-/** What the first instance suffers beside the second: each fault for the reader and for the writer, some of them twice. */
+/** One fault for each of the two instances. Together the rounds have each fault for the reader and for the writer. */
 const ROUNDS: ReadonlyArray<readonly [first: readonly [Fault, Role], second: readonly [Fault, Role]]> = [
   [['drop', 'writer'], ['drop', 'reader']],
   [['swallow', 'writer'], ['swallow', 'writer']],
@@ -46,7 +46,7 @@ t.test('when the connections to Redis fail twenty times, in every way, no client
     const waits = round.map(async ([fault, role], i) => {
       if (fault !== 'delay') return await proxies[i]![fault](role)
       const release = await proxies[i]!.delay(role)
-      // For longer than a publish waits, where it is the writer.
+      // The writer is held for longer than a publish waits.
       if (role === 'writer') await ledger.untilRejected(ledger.rejections.length + 1)
       else await ledger.untilAcknowledged(ledger.acknowledged.size + 300)
       release()
@@ -59,7 +59,7 @@ t.test('when the connections to Redis fail twenty times, in every way, no client
     await instance.finish(`with keys ${i}`)
     await instance.finish(`without ${i}`)
   }
-  // What the histories hold is what the others were given.
+  // The late readers get the histories from Redis. These must have the same events as the others got.
   const fresh = await cluster.add()
   cluster.instances.splice(0, 2)
   await Promise.all(late.map(async reader => await reader.comeBack()))

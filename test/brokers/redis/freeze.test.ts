@@ -1,4 +1,4 @@
-// Redis stands still: its connections are there, and nothing comes.
+// Redis is frozen: its connections stay open, but it answers nothing.
 import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { Cluster, TARGETS } from '../../support/cluster.js'

@@ -1,10 +1,10 @@
-// Data is lost while Redis is there: a key, or all of them.
+// Redis runs on, but loses data: keys of one kind, or everything.
 import t from 'tap'
 import { Cluster, TARGETS } from '../../support/cluster.js'
 import { none } from '../../support/ledger.js'
 import { RedisServer, withoutRedis } from '../../support/redis-server.js'
 
-/** What is lost, and whether the order can't be trusted without it. */
+/** What is lost, and whether a new epoch must begin because the order can't be trusted without it. */
 const LOSSES: ReadonlyArray<readonly [what: string, ends: boolean]> = [
   ['everything', true],
   ['{sse}:meta', true],
@@ -34,7 +34,7 @@ t.test('loss of data', { skip: withoutRedis }, async t => {
     for (const load of [true, false]) {
       const name = `${what} is lost ${load ? 'while publishing goes on' : 'while nothing is published'}: ${ends ? 'every client is told once' : 'no client loses anything'}`
       await t.test(name, async t => {
-        // Where Redis has lost what was stored with a key, to try again what is in doubt may store it twice.
+        // An event in doubt that has a key is published again. If Redis has lost the keys, that may store the event twice.
         const keyed = what !== 'everything' && what !== '{sse}:key:*'
         const begin = (part: string): void => {
           first!.publish({ name: `with keys ${part} ${name}`, burst: 5, targets: TARGETS, keyed })
@@ -65,7 +65,7 @@ t.test('loss of data', { skip: withoutRedis }, async t => {
       })
     }
   }
-  // What was stored and lost before its publisher had read it back is in doubt.
+  // An event is in doubt if it was stored and lost before its publisher read it from the log.
   t.strictSame(ledger.rejections.filter(({ p, inDoubt }) => inDoubt === false || !p.includes('told once')), [])
   t.strictSame(ledger.losses.filter(loss => !loss.endsWith(': gap')), [])
   t.strictSame(ledger.faults(), none)
@@ -140,7 +140,7 @@ t.test('when the numbers go back while an instance stood still, its clients get 
   const entries = await client.xrevrange('{sse}:log', '+', '-', 'COUNT', 10)
   await client.multi().xdel('{sse}:log', ...entries.map(([id]) => id)).hset('{sse}:meta', 'n', number!).exec()
   const fresh = await cluster.add()
-  // More than were lost: the numbers of the last ones are those that the other one waits for.
+  // More events than were lost. Events 11 to 20 were lost, the new ones are 11 to 40, and the stopped instance waits for 21.
   fresh.publish({ name: 'new', count: 30, window: 1, targets: [['a']] })
   await fresh.done('new')
   ahead!.signal('SIGCONT')

@@ -1,4 +1,4 @@
-// Several instances, nothing amiss: the measure of all that follows.
+// Several instances, and nothing fails. The other tests expect the same results while something fails.
 import t from 'tap'
 import { Cluster, TARGETS } from '../../support/cluster.js'
 import { none } from '../../support/ledger.js'

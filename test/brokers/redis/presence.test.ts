@@ -16,7 +16,7 @@ async function start (t: Test, redis: { readonly url: string }, leasePeriod = LE
   return app
 }
 
-/** Resolves once so many are in a channel, as an instance sees it. */
+/** Resolves when an instance sees exactly `count` streams in a channel. */
 async function untilPresent (app: FastifyInstance, channel: string, count: number): Promise<SSEPresence[]> {
   for (;;) {
     const present = await app.sse.presence(channel)
@@ -57,7 +57,7 @@ t.test('presence over several instances', { skip: withoutRedis }, async t => {
     const open = await opener(t, first)
     for (let i = 0; i < 30; i++) await open('room', { id: `c${i}` })
     await untilPresent(first, 'room', 30)
-    // Once it is told, it is in Redis.
+    // The instance writes its streams to Redis a little later.
     const client = redis.connect(t)
     const hash = async (): Promise<number> => client.hlen((await client.keys('*present:*'))[0] ?? 'none')
     while (await hash() < 30) await new Promise(resolve => setTimeout(resolve, 5))
@@ -124,7 +124,7 @@ t.test('presence over several instances', { skip: withoutRedis }, async t => {
         await once(child, 'exit')
         await client.del('{sse}:leases')
       } else {
-        // As if it had left, and this instance had fallen behind further than the log goes back.
+        // As if one stream had left, and its entry of the log had been trimmed before this instance read it.
         await client.multi().hdel(`{sse}:present:${instance}`, (await client.hkeys(`{sse}:present:${instance}`))[0]!).hincrby('{sse}:meta', 'n', 1).exec()
       }
       await untilPresent(first, 'room', what === 'the leases' ? 0 : 2)
@@ -132,7 +132,7 @@ t.test('presence over several instances', { skip: withoutRedis }, async t => {
   }
 
   await t.test('10,000 streams that come at once cost at most 50 round trips', async t => {
-    // Of its own: a Redis counts the commands of all its databases together.
+    // This test has its own Redis, because a Redis counts the commands of all its databases together.
     const redis = await RedisServer.start(t)
     const [first, second] = await Promise.all([start(t, redis, 30_000), start(t, redis, 30_000)])
     const client = redis.connect(t)
@@ -144,7 +144,7 @@ t.test('presence over several instances', { skip: withoutRedis }, async t => {
     const before = await calls()
     for (let i = 0; i < count; i++) inject()
     await untilPresent(second, 'room', count)
-    // Each flush is one pipeline with an HSET, and one script, whose own writes to the hash of meta count as well.
+    // Each flush is one pipeline with an HSET, and one script. The script's own HSET to `meta` counts as well.
     const flushes = (await calls() - before) / 3
     t.comment(`${flushes} flushes`)
     t.ok(flushes * 2 <= 50)

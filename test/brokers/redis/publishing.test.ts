@@ -1,4 +1,4 @@
-// What no Redis can be made to do at will: answers that come in another order, as a cluster's may after a redirection.
+// Answers in another order than the requests, as a cluster may give them after a redirection. A test can't make Redis do this.
 import t from 'tap'
 import type { RedisConnection } from '../../../lib/brokers/redis/connection.js'
 import { formatId } from '../../../lib/brokers/redis/ids.js'

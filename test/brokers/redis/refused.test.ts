@@ -1,4 +1,4 @@
-// What a caller is told of a publish that fails, and what clients are told of a Redis that lost something, in one process.
+// What the caller of a publish is told when it fails, and what clients are told when Redis lost something. In one process.
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
@@ -23,14 +23,14 @@ async function failure (published: Promise<unknown>): Promise<SSE_ERR_BROKER_UNA
   return error
 }
 
-/** What a stream got, the greeting aside, once a condition holds. */
+/** Resolves with what a stream got, without the greeting, when a condition holds. */
 async function got ({ raw }: OpenStream, condition: (events: string[]) => boolean): Promise<string[]> {
   const events = (): string[] => raw.events.filter(({ event }) => event !== 'sse:open').map(({ event, data }) => `${event} ${data}`)
   await raw.until(() => condition(events()))
   return events()
 }
 
-/** Publishes until it is accepted: while a new epoch begins, or Redis comes back, it may be refused. */
+/** Publishes until the event is accepted. It may be refused while a new epoch begins or Redis comes back. */
 async function publish (app: FastifyInstance, data: unknown): Promise<void> {
   for (;;) {
     const refused = await app.sse.toChannel('room', 'n', data).then(() => null, (error: Error) => error)
@@ -93,7 +93,7 @@ t.test('publishing while something is wrong with Redis', { skip: withoutRedis },
         await publish(app, 'before')
         await got(stream, events => events.length === 1)
         await lose(client, `{${what}}:`)
-        // The reader looks by itself where nothing comes.
+        // Nothing is published here. The reader finds the loss by itself.
         await got(stream, events => events.length === 2)
         await publish(app, 'after')
         t.same(await got(stream, events => events.length === 3), ['n "before"', 'sse:gap {"lost":null}', 'n "after"'])
@@ -106,7 +106,7 @@ t.test('publishing while something is wrong with Redis', { skip: withoutRedis },
     const redis = await RedisServer.start(t)
     const { app, stream, client } = await start(t, redis)
     const reader = /id=(\d+)/.exec((await client.client('LIST') as string).split('\n').find(line => line.includes('cmd=xread'))!)![1]!
-    // In one go: the reader, cut off, finds the next event only.
+    // All in one transaction: when the reader is back, it finds event 7, but not 1 to 6, as if these had been trimmed.
     const transaction = client.multi().client('KILL', 'ID', reader)
     const entry = (n: number): string[] => ['e', '', 'n', String(n), 't', String(Date.now()), 'b', '[[["room"],"n","1"]]']
     const epoch = await client.hget('{sse}:meta', 'e')

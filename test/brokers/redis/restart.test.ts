@@ -1,10 +1,10 @@
-// Redis is killed and comes back: with all that it had, or with less.
+// Redis is killed and comes back with all of its data, or with an older copy.
 import t from 'tap'
 import { Cluster, TARGETS } from '../../support/cluster.js'
 import { none } from '../../support/ledger.js'
 import { RedisServer, withoutRedis } from '../../support/redis-server.js'
 
-/** What it has answered survives its death: by the usual `everysec` a busy disk may hold up what is written. */
+/** Redis hands each write to the system before it answers, so a kill loses nothing. With `everysec`, a busy disk may delay it. */
 const DURABLE = ['--appendonly', 'yes', '--appendfsync', 'no']
 
 t.test('when Redis is killed and comes back with its append-only file, nothing is lost and nothing comes twice', { skip: withoutRedis }, async t => {
@@ -39,7 +39,7 @@ t.test('while Redis is away for long publishing is refused, and what is refused 
     await ledger.untilAcknowledged(ledger.acknowledged.size + 300)
     await redis.kill()
     await ledger.untilRejected(ledger.rejections.length + 50)
-    // A busy instance may tell of rejections before it has seen that the connection is gone.
+    // A busy instance may reject events before it notices that the connection is gone.
     while ((await first!.stats()).broker!.state !== 'unavailable');
     await redis.run()
   }

@@ -1,4 +1,4 @@
-// Redis comes back with less than it had, while no instance was there to notice.
+// Redis is killed and comes back: with fewer events while no instance runs, or with all events while one runs.
 import { cpSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import Fastify from 'fastify'

@@ -29,7 +29,7 @@ t.test('three instances are replaced under load, then all by a fresh one: every 
   t.ok(waits.length >= 60)
   t.ok(Math.min(...waits) >= 30 && Math.max(...waits) <= 30 + SPREAD)
   t.ok(new Set(waits).size > 30, 'they were told to come back at different times')
-  // What the application published while it closed was refused.
+  // A hub refuses what is published while it closes.
   t.ok(ledger.rejections.every(({ code }) => code === 'SSE_ERR_CLOSED'))
 
   for (const reader of readers) reader.end()

@@ -1,4 +1,4 @@
-// What the script of a publish answers, and that nothing is stored where it says so.
+// What the script that publishes answers. If it answers that nothing is stored, then nothing is.
 import type { Redis } from 'ioredis'
 import Fastify from 'fastify'
 import t from 'tap'
@@ -44,11 +44,11 @@ t.test('what may have been stored before everything was lost is in doubt, and is
   await app.register(sse, { broker: redisBroker({ url: proxy.url, leasePeriod: 60_000 }) })
   await app.ready()
   await app.sse.toChannel('a', 'n', 0)
-  // It is told of the event by its reader. The writer's own answer is to be there as well.
+  // The publish ends when the reader has the event. After the ping, the writer's answer is there as well.
   await client.ping()
   await proxy.halfOpen('reader')
   await proxy.swallow('writer')
-  // The event passes, and is stored. What a new connection asks first is held.
+  // The event passes and is stored. The first command of the next connection is held.
   const held = proxy.hold('info')
   const ended = app.sse.toChannel('a', 'n', 1).then(() => 'acknowledged', ({ inDoubt }) => inDoubt as boolean)
   const release = await held

@@ -1,4 +1,4 @@
-// One instance of several stands still for a while: what it has not read grows, and clients come to it that are ahead.
+// One of several instances stands still for a while. Then it has many events to read, and its new clients have newer ids than it.
 import t from 'tap'
 import { Cluster, TARGETS } from '../../support/cluster.js'
 import { none } from '../../support/ledger.js'
@@ -18,7 +18,7 @@ t.test('an instance that fell behind catches up, and clients that come to it fro
     for (const mover of movers) mover.cut()
     await Promise.all(movers.map(async mover => await mover.until(() => mover.connections === 2 * round)))
     slow!.signal('SIGSTOP')
-    // One entry each: more than are read at once.
+    // Each event is one entry of the log. An instance reads fewer entries at once.
     const name = `one by one ${round}`
     quick!.publish({ name, count: 600, window: 1, targets: [['a']] })
     await quick!.done(name)
@@ -26,7 +26,7 @@ t.test('an instance that fell behind catches up, and clients that come to it fro
     port = slow!.port
     for (const mover of movers) mover.cut()
     slow!.signal('SIGCONT')
-    // It computes at times, too.
+    // It also blocks its event loop, like an application that computes.
     slow!.hold(300)
     await Promise.all(movers.map(async mover => await mover.until(() => mover.connections === 2 * round + 1)))
   }

@@ -1,4 +1,4 @@
-// States over Redis: every instance has the newest of each key, however late it comes.
+// States over Redis: every instance has the newest state of each key, even if it starts late.
 import t from 'tap'
 import { Keys, STATES } from '../../../lib/brokers/redis/keys.js'
 import { dataOf, events, newName, recovered, start } from '../../support/redis-hubs.js'
@@ -7,7 +7,7 @@ import { RedisServer, redisDatabase, withoutRedis } from '../../support/redis-se
 t.test('states over Redis', { skip: withoutRedis }, async t => {
   const redis = await redisDatabase(t)
   const client = redis.connect(t)
-  /** The names of a hub's keys in its epoch. */
+  /** The names of a hub's Redis keys in its epoch. */
   async function namesOf (hub: string): Promise<{ states: string, order: string, last: string }> {
     const keys = new Keys(hub)
     const epoch = await client.hget(keys.meta, 'e') as string

@@ -1,4 +1,4 @@
-// A channel's history goes while an instance fetches it.
+// A channel's history is removed or trimmed while an instance loads it.
 import Fastify from 'fastify'
 import type { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
@@ -13,7 +13,7 @@ import { RedisServer, withoutRedis } from '../../support/redis-server.js'
 
 const HISTORY = 1000
 
-/** What becomes of the history, and whether the client has to be told that it missed something. */
+/** What happens to the history, and whether the client must be told that it missed something. */
 const FATES: ReadonlyArray<readonly [what: string, told: boolean, trim: (client: Redis, key: string, publish: () => Promise<void>) => Promise<unknown>]> = [
   ['taken away', true, async (client, key) => await client.del(key)],
   ['emptied', true, async (client, key) => await client.xtrim(key, 'MAXLEN', 0)],
@@ -26,7 +26,7 @@ const FATES: ReadonlyArray<readonly [what: string, told: boolean, trim: (client:
   ['left alone', false, async () => {}]
 ]
 
-/** An instance that has just started, in this process. */
+/** Starts a new instance in this process. Resolves with its port. */
 async function fresh (t: Test, url: string): Promise<number> {
   const app = Fastify({ forceCloseConnections: true })
   await app.register(sse, { replay: 'missed', historySize: HISTORY, broker: redisBroker({ url, publishTimeout: 60_000 }) })
