@@ -2,6 +2,7 @@
 // not know how the figures are counted: it reads them when the registry is read.
 import type { SSEMetricsOptions, SSEMetricsRegister, SSEStats } from '../../types/index.js'
 import { SSE_ERR_INVALID_OPTION } from '../errors.js'
+import { guarded } from '../guarded.js'
 import { FANOUT_BOUNDS, type FanoutTimer } from './fanout-timer.js'
 
 type Labels = Readonly<Record<string, string>>
@@ -106,7 +107,7 @@ export class Metrics {
   readonly #metrics: ReadonlyMap<string, Metric>
   #snapshot: SSEStats | null = null
 
-  /** @throws SSE_ERR_INVALID_OPTION where a name is taken; then nothing was registered */
+  /** @throws SSE_ERR_INVALID_OPTION where a name is taken, and what the registry throws; then nothing stays registered */
   constructor ({ register, prefix, labels }: Required<SSEMetricsOptions>, stats: () => SSEStats, fanout: FanoutTimer) {
     this.#register = register
     this.#labels = labels
@@ -115,10 +116,16 @@ export class Metrics {
     const series = new Map<Description, Series>(FIGURES.map(figure => [figure, this.#figure(figure)]))
     series.set(FANOUT, this.#histogram(prefix + FANOUT.name, fanout))
     this.#metrics = new Map([...series.keys()].map(description => [prefix + description.name, this.#metric(prefix + description.name, description)]))
-    for (const [description, ofHub] of series) {
-      const metric = this.#metrics.get(prefix + description.name)!
-      if (metric.series.size === 0) register.registerMetric(metric)
-      metric.series.set(this.#key, ofHub)
+    try {
+      for (const [description, ofHub] of series) {
+        const metric = this.#metrics.get(prefix + description.name)!
+        if (metric.series.size === 0) register.registerMetric(metric)
+        metric.series.set(this.#key, ofHub)
+      }
+    } catch (error) {
+      // The error says more than one of the removal.
+      guarded(() => this.remove(), () => {})
+      throw error
     }
   }
 

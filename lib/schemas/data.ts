@@ -11,20 +11,26 @@ import { reasonOf } from '../reason.js'
 
 type Serializer = NonNullable<SSEPluginOptions['serializer']>
 
+interface EventFormat {
+  readonly check: TypeCheck<TSchema>
+  /** The property of the data that is the event's key. */
+  readonly keyProperty: string | undefined
+}
+
 export class DataFormat {
   readonly #serializer: Serializer
-  readonly #checks: ReadonlyMap<string, TypeCheck<TSchema>> | null
+  readonly #formats: ReadonlyMap<string, EventFormat> | null
 
   constructor (serializer: Serializer | undefined, schemas: SSEEventSchemas | undefined) {
     this.#serializer = serializer ?? (toJSON as Serializer)
-    this.#checks = schemas === undefined
+    this.#formats = schemas === undefined
       ? null
       : new Map(Object.entries(schemas).map(([event, schema]) => [event, compiled(event, schema)]))
   }
 
   /** @throws SSE_ERR_UNKNOWN_EVENT where schemas are given, but none for this event */
   checkKnown (event: string): void {
-    this.#checkOf(event)
+    this.#formatOf(event)
   }
 
   /**
@@ -32,15 +38,15 @@ export class DataFormat {
    * @throws SSE_ERR_INVALID_DATA, SSE_ERR_UNKNOWN_EVENT
    */
   format (event: string, data: unknown, raw: boolean): string {
-    const check = this.#checkOf(event)
-    if (check !== null) this.#check(check, event, data)
+    const check = this.#formatOf(event)?.check
+    if (check !== undefined) this.#check(check, event, data)
     if (raw) {
       if (typeof data !== 'string') throw new SSE_ERR_INVALID_DATA(`The data of event "${event}" must be a string, since it is sent raw`)
       return data
     }
     let text: unknown
     try {
-      text = check === null ? this.#serializer(data, event) : toJSON(declared(check.Schema(), check.References(), data))
+      text = check === undefined ? this.#serializer(data, event) : toJSON(declared(check.Schema(), check.References(), data))
     } catch (error) {
       throw unserialisable(event, error)
     }
@@ -56,7 +62,7 @@ export class DataFormat {
    * @throws SSE_ERR_INVALID_DATA where the property holds no valid key
    */
   eventKey (event: string, data: unknown): string {
-    const property = this.#checks === null ? undefined : keyPropertyOf(this.#checkOf(event)!.Schema())
+    const property = this.#formatOf(event)?.keyProperty
     if (property === undefined) return ''
     const key = (data as Record<string, unknown> | null)?.[property]
     const text = typeof key === 'number' ? String(key) : key
@@ -79,17 +85,18 @@ export class DataFormat {
     throw new SSE_ERR_INVALID_DATA(`The data of event "${event}" is not what its schema says, at "${path || '/'}": ${message}`)
   }
 
-  #checkOf (event: string): TypeCheck<TSchema> | null {
-    if (this.#checks === null) return null
-    const check = this.#checks.get(event)
-    if (check === undefined) throw new SSE_ERR_UNKNOWN_EVENT(`Event "${event}" has no schema in the "events" option; there are ${[...this.#checks!.keys()].join(', ')}`)
-    return check
+  #formatOf (event: string): EventFormat | undefined {
+    const formats = this.#formats
+    if (formats === null) return undefined
+    const format = formats.get(event)
+    if (format === undefined) throw new SSE_ERR_UNKNOWN_EVENT(`Event "${event}" has no schema in the "events" option; there are ${[...formats.keys()].join(', ')}`)
+    return format
   }
 }
 
-function compiled (event: string, schema: TSchema): TypeCheck<TSchema> {
+function compiled (event: string, schema: TSchema): EventFormat {
   try {
-    return TypeCompiler.Compile(schema)
+    return { check: TypeCompiler.Compile(schema), keyProperty: keyPropertyOf(schema) }
   } catch (error) {
     // TypeBox does not know the schema's kind, or a reference leads nowhere.
     throw Object.assign(new SSE_ERR_INVALID_OPTION(`Option "events" of fastify-sse-hub is invalid: the schema of "${event}": ${reasonOf(error)}`), { cause: error })

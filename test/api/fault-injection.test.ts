@@ -3,15 +3,18 @@
 // comes, publishes resolve, the client concerned goes, app.close() ends, nothing reaches the process uncaught, and the fault is
 // logged or told to the caller. Subscribers of node:diagnostics_channel are in diagnostics.test.ts: Node itself makes what they
 // throw an uncaught exception. failures.test.ts and broker-failures.test.ts say what those who are concerned get.
+import { connect as connectHttp2, type Http2ServerRequest } from 'node:http2'
 import { PassThrough } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
+import { Type, type TSchema } from '@sinclair/typebox'
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply } from 'fastify'
 import { Registry } from 'prom-client'
 import t, { type Test } from 'tap'
-import type { Broker, BrokerMember, SSEClient, SSEPluginOptions } from '../../lib/index.js'
+import { keyed, type Broker, type BrokerMember, type SSEClient, type SSEPluginOptions } from '../../lib/index.js'
 import { AsyncBroker } from '../support/async-broker.js'
-import { buildApp, portOf } from '../support/app.js'
+import { buildApp, listen, portOf } from '../support/app.js'
 import { Fault, MESSAGE, MODES } from '../support/fault.js'
+import { Http2Stream } from '../support/http2-stream.js'
 import { MemoryLog } from '../support/memory-log.js'
 import { opener, received } from '../support/open.js'
 import { RawClient } from '../support/raw-client.js'
@@ -41,6 +44,14 @@ const onRaw = (name: string): Call => ({ before: (fault, { raw }) => fault.wrap(
 const onBroker = (name: string): Call => ({ ...['publish', 'past', 'close'].includes(name) ? {} : { sync: true }, options: fault => ({ broker: faultyBroker(broker => fault.wrap(broker, name)) }) })
 const onPresence = (name: string): Call => ({ sync: true, options: fault => ({ broker: faultyBroker(({ presence }) => fault.wrap(presence!, name)) }) })
 const onLog = (name: string): Call => ({ logger: (fault, logger) => faultyLogger(fault, logger, name), silent: true })
+const onRegistry = (name: string): Call => ({
+  sync: true,
+  options: fault => {
+    const register = new Registry()
+    fault.wrap(register, name)
+    return { metrics: { register } }
+  }
+})
 const onHub = (event: string): Call => ({ prepare: (fault, app) => app.sse.on(event as 'connect', () => fault.strike()) })
 const onSource = (name: 'iterator' | 'next' | 'return'): Call => ({ source: fault => faultySource(fault, name) })
 
@@ -102,14 +113,8 @@ const calls: Record<string, Call> = {
   'the "key" option': {
     options: fault => ({ maxClientsPerKey: 100, key: request => request.url === '/victim' ? fault.strike() as string | undefined : undefined })
   },
-  'removeSingleMetric() of the registry of metrics': {
-    sync: true,
-    options: fault => {
-      const register = new Registry()
-      fault.wrap(register, 'removeSingleMetric')
-      return { metrics: { register } }
-    }
-  },
+  'getSingleMetric() of the registry of metrics, at the end': onRegistry('getSingleMetric'),
+  'removeSingleMetric() of the registry of metrics': onRegistry('removeSingleMetric'),
   'a listener of "connect"': onHub('connect'),
   'a listener of "disconnect"': onHub('disconnect'),
   'a listener of "join"': onHub('join'),
@@ -180,6 +185,125 @@ for (const [what, call] of Object.entries(calls)) {
   }
 }
 
+t.test('"join" and "leave" are told, though the broker does not tell the name of its instance', async t => {
+  const fault = new Fault(MODES['throws an Error every time']!)
+  fault.armed = true
+  const app = await buildApp(t, { broker: faultyBroker(({ presence }) => getter(fault, presence!, 'instance', 'this')) })
+  const told: string[] = []
+  for (const change of ['join', 'leave'] as const) app.sse.on(change, ({ clientId, instance }) => told.push(`${change} ${clientId} ${typeof instance}`))
+  const open = await opener(t, app)
+  const { client } = await open('a', { id: 'ada' })
+  client.close()
+  t.strictSame(told, ['join ada string', 'leave ada string'])
+})
+
+t.test('a client is whole, though the broker does not give its presence', async t => {
+  const fault = new Fault(MODES['throws an Error every time']!)
+  const app = await buildApp(t, { broker: faultyBroker(broker => getter(fault, broker, 'presence', broker.presence)) })
+  const told: string[] = []
+  for (const event of ['connect', 'disconnect'] as const) app.sse.on(event, (client: SSEClient) => told.push(`${event} ${client.id}`))
+  const open = await opener(t, app)
+  fault.armed = true
+  const stream = await open('a', { id: 'ada' })
+  stream.client.join('b')
+  await app.sse.toChannels(['a', 'b'], 'n', 1)
+  t.match(await received(stream), [{ event: 'n', data: '1' }])
+  stream.client.close()
+  t.strictSame(told, ['connect ada', 'disconnect ada'])
+})
+
+t.test('where a getter of a schema throws, a publish rejects with an error of the package, and other events go on', async t => {
+  for (const [how, mode] of Object.entries(MODES)) {
+    if (how.startsWith('rejects')) continue
+    const fault = new Fault(mode)
+    const { properties, ...schema } = keyed(Type.Object({ value: Type.Number() }), 'value')
+    const faulty = getter(fault, schema, 'properties', properties) as TSchema
+    const app = await buildApp(t, { events: { n: faulty, seen: Type.Any() } as never })
+    const stream = await (await opener(t, app))('a')
+    fault.armed = true
+    for (let number = 0; number < 3; number++) {
+      await app.sse.toChannel('a', 'n', { value: number }).catch(error => t.match(error, { code: 'SSE_ERR_INVALID_DATA' }, how))
+      await app.sse.toChannel('a', 'seen', number)
+    }
+    t.ok(fault.calls > 0)
+    await stream.raw.until(() => stream.raw.events.at(-1)?.data === '2')
+    t.strictSame(stream.raw.events.filter(({ event }) => event === 'seen').map(({ data }) => data), ['0', '1', '2'])
+  }
+})
+
+t.test('a registry that fails while a hub registers its metrics refuses the hub, and keeps none of its metrics', async t => {
+  for (const name of ['registerMetric', 'getSingleMetric']) {
+    for (const failing of [1, 2, 7]) {
+      const register = new Registry()
+      const other = await buildApp(t, { metrics: { register, labels: { hub: 'other' } } })
+      const before = await register.metrics()
+      const fault = new Fault({ fails: call => call === failing, fail: () => { throw new Error(MESSAGE) } })
+      fault.wrap(register, name)
+      fault.armed = true
+      const prefix = 'mine_'
+      await t.rejects(async () => buildApp(t, { metrics: { register, prefix } }), { message: MESSAGE })
+      t.equal(await register.metrics(), before, `call ${failing} of ${name}() leaves nothing`)
+      const app = await buildApp(t, { metrics: { register, prefix } })
+      t.match(await register.metrics(), /^mine_sse_clients 0$/m, 'the next hub can have the names')
+      await app.close()
+      await other.close()
+      t.equal(await register.metrics(), '\n')
+    }
+  }
+})
+
+t.test('HTTP/2', async t => {
+  for (const name of ['close', 'destroy']) {
+    for (const [how, mode] of Object.entries(MODES)) {
+      if (how.startsWith('rejects')) continue
+      t.test(`where ${name}() of a session ${how}, app.close() ends the streams of the others`, async t => {
+        const fault = new Fault(mode)
+        const log = new MemoryLog()
+        const app = await buildApp(t, { closeTimeout: 200, maxBufferedBytes: 1024 * 1024 }, { http2: true, loggerInstance: log.logger } as object)
+        app.get('/victim', (request, reply) => {
+          const { session } = (request.raw as never as Http2ServerRequest).stream
+          // Fastify and Node call these as well. The fault is for the hub's call, and the session must end after it.
+          const method = session![name as 'close']
+          session![name as 'close'] = (...args) => {
+            session![name as 'close'] = method
+            try {
+              if (fault.armed) fault.strike()
+            } finally {
+              session!.destroy()
+            }
+            return method.apply(session, args)
+          }
+          reply.sse('stuck')
+        })
+        app.get('/onlooker', (_request, reply) => { reply.sse('room') })
+        const port = await listen(app)
+        const open = async (path: string): Promise<Http2Stream> => {
+          const session = connectHttp2(`http://127.0.0.1:${port}`)
+          session.on('error', () => {})
+          t.teardown(() => session.destroy())
+          const stream = new Http2Stream(session, path)
+          await stream.untilEvents(1)
+          return stream
+        }
+        const victims = [await open('/victim'), await open('/victim')]
+        const onlooker = await open('/onlooker')
+        for (const { stream } of victims) stream.pause()
+        while (app.sse.stats().bufferedBytes < 300_000) await app.sse.toChannel('stuck', 'filling', 'd'.repeat(60_000), { raw: true })
+        fault.armed = true
+        await app.sse.toChannel('room', 'last', 1)
+        const closed = app.close()
+        await onlooker.untilClosed()
+        t.match(onlooker.events.at(-1), { event: 'last', data: '1' })
+        t.ok(onlooker.ended, 'the onlooker has a whole stream')
+        await closed
+        t.ok(fault.calls > 0)
+        t.equal(app.sse.clientCount(), 0)
+        if (mode.fails(1)) t.match(log.text, 'ending a stream failed')
+      })
+    }
+  }
+})
+
 async function turns (count: number): Promise<false> {
   for (let turn = 0; turn < count; turn++) await setImmediate()
   return false
@@ -227,8 +351,8 @@ async function live (t: Test, app: FastifyInstance, call: Call, fault: Fault, en
 }
 
 /** Puts the fault before a property. */
-function getter (fault: Fault, object: object, name: string, value: unknown): void {
-  Object.defineProperty(object, name, { get: () => fault.strike() ?? value })
+function getter (fault: Fault, object: object, name: string, value: unknown): object {
+  return Object.defineProperty(object, name, { get: () => fault.strike() ?? value, enumerable: true })
 }
 
 type FaultyBroker = AsyncBroker & Pick<Broker, 'past' | 'stats' | 'presence'>
