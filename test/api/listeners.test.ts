@@ -1,4 +1,4 @@
-// Listeners that call back into the hub: they publish, close the client that they are told of, or move it.
+// Listeners that call back into the hub. They publish, close the client that they are told of, or move it to other channels.
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
@@ -9,14 +9,13 @@ import { Onlookers } from '../support/onlookers.js'
 import { opener, receivedNames } from '../support/open.js'
 import { unixHub } from '../support/unix-hub.js'
 
-/** What is heard, in order; and who is where, as an application keeps it by what it hears. */
+/** The events that were heard, in order, and the lists that an application keeps by them: who is where, and who is connected. */
 interface Heard {
   readonly all: string[]
   readonly present: Set<string>
   readonly connected: Set<SSEClient>
 }
 
-/** To be called after the listeners that a test is about. */
 function hear (app: FastifyInstance): Heard {
   const heard: Heard = { all: [], present: new Set(), connected: new Set() }
   const { all, present, connected } = heard
@@ -125,7 +124,7 @@ t.test('with one stream a user, of which the newer one closes the older, each li
   t.equal(streams.length, 5)
 })
 
-/** Listeners that cause each other for ever. */
+/** Listeners that cause each other without an end. */
 const endless: Record<string, (app: FastifyInstance) => void> = {
   'a client that its "join" listener sends out and its "leave" listener lets in again' (app) {
     app.sse.on('join', ({ clientId }, channel) => { if (channel === 'endless') app.sse.client(clientId)?.leave(channel) })
