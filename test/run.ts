@@ -1,8 +1,8 @@
 // Runs the tests by tap, once `npm run build` and `npm run build:tests` have run:
 //   node build/test/run.js [whole | quick | smoke] [tap's options ...]
 // A process costs more than most tests: Node, tap and Fastify start in it. So the files of a folder run in one process, one
-// after the other; ALONE and TOGETHER name what runs otherwise. One Redis and one browser are started for all files, which
-// find them by the environment. A file that runs without this program starts its own.
+// after the other. ALONE and TOGETHER name the exceptions. One Redis and one browser are started for all files, which find
+// them by the environment. A file that runs without this program starts its own.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
@@ -10,7 +10,7 @@ import { startSharedBrowser } from './support/chromium.js'
 import { startSharedRedis } from './support/redis-server.js'
 import { root } from './support/root.js'
 
-/** Long ones, which may run beside the others, and those that look at all of their process. */
+/** Files with a process of their own: long ones, and those that look at their whole process. */
 const ALONE = new Set([
   'api/fault-injection', 'api/prometheus', 'browser/clients-browser', 'browser/showcase-cluster', 'browser/showcase-connections',
   'compression/compression-properties', 'guide/readme', 'history/history', 'history/states-properties', 'history/seam',
@@ -19,13 +19,13 @@ const ALONE = new Set([
   'brokers/redis/clients', 'brokers/redis/loss', 'brokers/redis/order', 'brokers/redis/presence', 'brokers/redis/restart'
 ])
 
-/** What runs in one process, apart from the rest of its folder: it shares a server, or waits more than it works. */
+/** Files that share a process, without the rest of their folder. They share a server, or wait more than they work. */
 const TOGETHER: Record<string, readonly string[]> = {
   showcases: ['browser/showcase-chat', 'browser/showcase-notifications', 'browser/showcase-pages', 'browser/showcase-progress'],
   'redis-faults': ['brokers/redis/cuts', 'brokers/redis/crash', 'brokers/redis/freeze', 'brokers/redis/rolling-restart', 'brokers/redis/slow-instance']
 }
 
-/** What begins first, so that no long one is left alone at the end: in this order, then the others by name. */
+/** The processes that begin first, in this order, so that no long one is left alone at the end. The others follow by name. */
 const FIRST = [
   'guide/readme', 'showcases', 'redis-faults', 'transports/proxies', 'streams/properties', 'streams/soak', 'streams/drain', 'brokers/redis/clients',
   'brokers/redis/restart', 'brokers/redis/loss', 'security/wire-fuzz', 'browser/showcase-connections', 'browser/showcase-cluster', 'brokers/redis/order',
@@ -37,13 +37,13 @@ const REDIS = /^brokers\/redis\/(?!publishing$)|^api\/prometheus$|^browser\/show
 
 const KINDS: Record<string, (name: string) => boolean> = {
   whole: () => true,
-  // For work: without browsers, Redis, the built package, and what takes long.
+  // For daily work: without browsers, Redis, the built package, and long files.
   quick: name => !BROWSER.test(name) && !REDIS.test(name) && !/^(?:browser|guide|soak)/.test(name) && !LONG.has(name),
-  // For a version of Node: does it stream, over every transport, and replay?
+  // For a version of Node: whether it streams over every transport, and replays.
   smoke: name => /^(?:streams|transports|history)\//.test(name) && !REDIS.test(name) && !LONG.has(name)
 }
 
-/** Random programs by the thousand, programs of the system, and whole deployments: they find what `quick` and `smoke` need not. */
+/** Thousands of random programs, programs of the system, and whole deployments. `quick` and `smoke` leave them out. */
 const LONG = new Set([
   'api/fastify-cli', 'api/fault-injection', 'compression/compression-properties', 'history/history', 'history/seam', 'history/states-properties', 'security/wire-fuzz',
   'slow-clients/slow-clients', 'slow-clients/stalled-room', 'streams/clients-node', 'streams/close-storm', 'streams/connection-failures',
@@ -84,7 +84,7 @@ const files = begin.map((group, index) => {
 
 const ends: Array<() => Promise<void>> = []
 const env: NodeJS.ProcessEnv = { ...process.env }
-// Node 22 and newer keep what one process has compiled for the next. Coverage would be less exact.
+// In Node 22 and newer, a process uses code that an earlier one has compiled. With it, coverage would be less exact.
 if (options.includes('--disable-coverage')) env['NODE_COMPILE_CACHE'] ??= `${root}build/compiled`
 if (names.some(name => REDIS.test(name))) ends.push(await startSharedRedis(env))
 if (names.some(name => BROWSER.test(name))) ends.push(await startSharedBrowser(env))

@@ -1,4 +1,5 @@
-// Makes build/ of lib and test in a second, by esbuild: for `npm run test:quick`, which leaves types to `npm run typecheck`.
+// Compiles lib, types and test to build/ with esbuild, in a second. It is for `npm run test:quick`. It checks no types:
+// `npm run typecheck` does that.
 import { readdirSync, rmSync } from 'node:fs'
 import { build } from 'esbuild'
 

@@ -1,5 +1,5 @@
-// In whose asynchronous context the application hears of a client: in that of the request that opened its stream, whoever
-// causes what it hears of.
+// The asynchronous context in which the application hears of a client. It is the context of the request that opened the client's
+// stream, even if another request causes the event.
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
@@ -10,10 +10,10 @@ import { AsyncBroker } from '../support/async-broker.js'
 import { unixHub, type UnixHub } from '../support/unix-hub.js'
 
 interface Setting extends UnixHub {
-  /** What was heard of which client, and in whose context. */
+  /** The events that were heard, each with the client and the user of the context. */
   readonly heard: Array<[what: string, whose: unknown]>
   readonly context: AsyncLocalStorage<string>
-  /** Opens a stream of a user, whose request has a context of its own. */
+  /** Opens a stream of a user. The request has a context of its own. */
   user (name: string, paused?: boolean): Promise<SSEClient>
 }
 
@@ -86,7 +86,7 @@ t.test('a client that the look at stalled clients ends', async t => {
 t.test('a client whose connection is gone without a word, and that cleanupDisconnected() finds', async t => {
   let end = (): void => {}
   const hub = await setting(t, {}, app => app.addHook('onSend', async (_request, reply) => {
-    // A socket is like that when Node knows that it is gone and has not told it yet.
+    // A socket is in this state when Node knows that it is closed, and has not told it yet.
     end = () => Object.defineProperty(reply.raw.socket, 'writable', { value: false })
   }))
   await hub.user('alice')
@@ -119,7 +119,7 @@ for (const [title, broker] of [['in memory', undefined], ['that answers later', 
     const subscriber = (message: unknown): void => { told.push([(message as { event: string }).event, hub.context.getStore()]) }
     subscribe('fastify-sse-hub.publish', subscriber)
     t.teardown(() => unsubscribe('fastify-sse-hub.publish', subscriber))
-    // This one is published while the hub tells of alice, and is told later than that.
+    // This event is published while the hub tells of alice. The subscriber is told of it after that.
     let inner: Promise<unknown> | undefined
     hub.app.sse.on('leave', () => {
       inner ??= hub.context.run('carol', () => hub.app.sse.send('from a listener', 1))

@@ -1,4 +1,4 @@
-// Listeners that call back into the hub: they publish, close the client that they are told of, or move it.
+// Listeners that call back into the hub. They publish, close the client that they are told of, or move it to other channels.
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
@@ -9,14 +9,13 @@ import { Onlookers } from '../support/onlookers.js'
 import { opener, receivedNames } from '../support/open.js'
 import { unixHub } from '../support/unix-hub.js'
 
-/** What is heard, in order; and who is where, as an application keeps it by what it hears. */
+/** The events that were heard, in order, and the lists that an application keeps by them: who is where, and who is connected. */
 interface Heard {
   readonly all: string[]
   readonly present: Set<string>
   readonly connected: Set<SSEClient>
 }
 
-/** To be called after the listeners that a test is about. */
 function hear (app: FastifyInstance): Heard {
   const heard: Heard = { all: [], present: new Set(), connected: new Set() }
   const { all, present, connected } = heard
@@ -114,7 +113,7 @@ t.test('with one stream a user, of which the newer one closes the older, each li
     for (const other of app.sse.clients()) if (other !== client && other.metadata.user === client.metadata.user) other.close()
   })
   const heard = hear(app)
-  const streams = await Promise.all(['1', '2', '3', '4', '5'].map(id => open(['a', 'b'], { id, metadata: { user: 'alice' } })))
+  await Promise.all(['1', '2', '3', '4', '5'].map(id => open(['a', 'b'], { id, metadata: { user: 'alice' } })))
   t.equal(app.sse.clientCount(), 1)
   const [{ id }] = app.sse.clients() as [SSEClient]
   t.strictSame([...heard.connected].map(client => client.id), [id])
@@ -122,10 +121,9 @@ t.test('with one stream a user, of which the newer one closes the older, each li
   t.notMatch(heard.all.join(), /without|twice/)
   await app.close()
   t.equal(heard.present.size + heard.connected.size, 0)
-  t.equal(streams.length, 5)
 })
 
-/** Listeners that cause each other for ever. */
+/** Listeners that cause each other without an end. */
 const endless: Record<string, (app: FastifyInstance) => void> = {
   'a client that its "join" listener sends out and its "leave" listener lets in again' (app) {
     app.sse.on('join', ({ clientId }, channel) => { if (channel === 'endless') app.sse.client(clientId)?.leave(channel) })

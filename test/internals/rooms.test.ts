@@ -1,4 +1,4 @@
-// The rooms of lib/: that CONTRIBUTING.md draws the imports between them as they are, and that no circle is among the files.
+// The rooms of lib/. CONTRIBUTING.md must draw the imports between them as they are, and the imports of files must have no circle.
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import t from 'tap'

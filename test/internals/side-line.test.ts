@@ -1,4 +1,4 @@
-// The side line: events that wait for one client alone, of each state only the newest.
+// The side line: the events that wait for one client alone. Of each state only the newest event waits.
 import assert from 'node:assert/strict'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
@@ -264,7 +264,7 @@ class Run {
     }
   }
 
-  /** Checks what a client has that is disconnected now and resumes, with what it gets from the history. */
+  /** Checks what a client would have if it were disconnected now and resumed. The history gives it the rest. */
   #checkResume (): void {
     const from = this.#ids.get(this.#told)!
     const seen = new Set(this.#delivered)

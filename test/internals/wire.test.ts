@@ -137,7 +137,7 @@ t.test('raw data arrives as it is with line breaks as LF, and forges nothing', a
   // A lone surrogate is not valid Unicode text, and has no UTF-8.
   t.strictSame(events.map(({ data }) => data), PAYLOADS.map(payload => Buffer.from(withLF(payload)).toString()))
   t.ok(events.every(({ event }) => event === 'payload'))
-  t.notMatch(read(stream.raw.text).retries, [1])
+  t.notOk(read(stream.raw.text).retries.includes(1))
 })
 
 t.test('text of a custom serializer may have line breaks and forges nothing either', async t => {

@@ -121,7 +121,7 @@ for (const [option, status, count] of [['maxClients', 503, 'aboveMaxClients'], [
     const { app, log, port } = await serve(t, { [option]: 2 })
     await openStream(t, port)
     const stream = await openStream(t, port)
-    // They use one connection. Each request follows the answer to the one before, as fast as an attacker can.
+    // They come on one connection, all at once. The server takes the next one as soon as it has answered the one before.
     const flooder = new RawClient(port, { path: '/events' })
     t.teardown(() => flooder.destroy())
     flooder.socket.write('GET /events HTTP/1.1\r\nhost: localhost\r\n\r\n'.repeat(FLOOD - 1))

@@ -1,4 +1,4 @@
-// What an application, and whoever it hands a client to, can reach of the hub: what is documented, and nothing of its inside.
+// What code can reach that has the hub or a client: only what is documented, and nothing inside the hub.
 import { EventEmitter } from 'node:events'
 import t, { type Test } from 'tap'
 import type { SSEHub } from '../../lib/index.js'
@@ -28,13 +28,13 @@ import { MemoryBroker } from '../../lib/brokers/memory.js'
 import { buildApp } from '../support/app.js'
 import { opener } from '../support/open.js'
 
-/** Whoever holds one of these can reach other clients, or what is meant for them. */
+/** From an object of one of these classes, code can reach other clients, or their events. */
 const INSIDE = [
   Admission, Batches, Connections, Counters, DataFormat, Delivery, Directory, EventStream, Heartbeat, History, HistoryLoader, HubCore, HubLog,
   Listeners, MemoryBroker, Opening, Publisher, Registry, Replays, Scheduler, States, Work
 ]
 
-/** What the type `SSEHub` has beside what it has as an emitter; the compiler refuses a name too many, and one too few. */
+/** The names of the type `SSEHub`, without those of an emitter. The compiler refuses a name too many or too few. */
 const HUB: Record<Exclude<keyof SSEHub, keyof EventEmitter>, true> = {
   send: true,
   toChannel: true,
@@ -74,7 +74,7 @@ t.test('the hub has the names that its type has, those of an EventEmitter, and n
   for (let object: object | null = app.sse; object !== null && object !== EventEmitter.prototype; object = Object.getPrototypeOf(object) as object | null) {
     for (const name of Reflect.ownKeys(object)) names.add(name)
   }
-  // What each emitter has: its listeners by event, and its settings.
+  // Each emitter has these: its listeners by event, and its settings.
   for (const name of [...Reflect.ownKeys(new EventEmitter()), 'constructor']) names.delete(name)
   t.strictSame([...names].map(String).sort(), Object.keys(HUB).sort())
   t.strictSame(Object.keys(app.sse).filter(name => !name.startsWith('_')), [], 'and none of them shows in a loop over it')
@@ -84,7 +84,7 @@ t.test('no property of the hub or of a client, own or inherited, leads to the in
   const app = await buildApp(t, { historySize: 10, compress: true, maxClientsPerKey: 5 })
   const open = await opener(t, app)
   const streams = [await open(['a', 'b']), await open('b', { id: 'alice' }, { 'accept-encoding': 'gzip' })]
-  // Where something waits, and somebody does, a client holds more than an idle one does.
+  // A client holds more objects when events wait for it and somebody listens.
   app.sse.on('disconnect', () => {})
   for (const { client } of streams) {
     client.signal.addEventListener('abort', () => {})
@@ -133,12 +133,12 @@ function isOutside (t: Test, handedOut: Record<string, unknown>): void {
   t.ok(count > 20, `${count} objects are looked at`)
 }
 
-/** All objects to which properties lead, own and inherited, with what the getters return, and the members of maps and sets. */
+/** All objects that own and inherited properties lead to. Getters are called, and the members of maps and sets count. */
 function * reachable (from: object): Generator<[value: object, path: string], void> {
   const seen = new Set<object>([from])
   const line: Array<[object, string]> = [[from, '']]
   const found = (value: unknown, path: string): void => {
-    // A function gives what is documented only when it is called; what it has as an object is walked.
+    // Functions are not called, because their results are documented. Their properties are walked.
     if ((typeof value !== 'object' && typeof value !== 'function') || value === null || seen.has(value)) return
     seen.add(value)
     line.push([value, path])
@@ -153,7 +153,7 @@ function * reachable (from: object): Generator<[value: object, path: string], vo
         try {
           value = Reflect.get(object, name)
         } catch {
-          // A getter of a prototype that is no instance of its own class.
+          // A getter that needs an instance throws on the prototype itself.
           continue
         }
         found(value, `${path}.${String(name)}`)

@@ -41,7 +41,7 @@ const BREAKS = [
 ]
 const PIECES = [...PLAIN, ...PLAIN, ...BREAKS, ...BREAKS, '\0', '\nid: \0\n']
 
-/** One thing that is written. A single retry is written like the hub does it, with a blank line. */
+/** One thing that is written. A single retry is written as the hub writes it, with a blank line. */
 type Input =
   | { readonly kind: 'event', readonly id: string | null, readonly name: string, readonly data: string, readonly value: unknown, readonly retry: number }
   | { readonly kind: 'comment', readonly id: string | null }
@@ -76,7 +76,7 @@ function valueOf (random: Random, depth: number): unknown {
   }
 }
 
-/** Whether a name must be refused. It has the rules of `lib/names.ts` a second time. */
+/** Whether a name must be refused. This repeats the rules of `lib/names.ts`. */
 function isRefused (name: string): boolean {
   return name === '' || name.length > 256 || name.startsWith('sse:') || name.includes('\r') || name.includes('\n') || name.includes('\0')
 }
@@ -192,7 +192,7 @@ class Comparison {
     this.model = model
   }
 
-  /** @param id the last event id or the event's own id, whichever the reader reports; `ids` has the expected ones */
+  /** @param id the last event id or the event's own id. It depends on the reader. `ids` has the expected ones */
   event (type: string, data: string, id: string | undefined, ids: ReadonlyArray<string | undefined>): void {
     const { model } = this
     const at = this.count++
@@ -322,7 +322,7 @@ function flawIn (inputs: readonly Input[]): string {
   return flawOf([bytes], model) || flawOf([...bytes].map(byte => Uint8Array.of(byte)), model)
 }
 
-/** Finds one wrong input if one is enough, or else few. Then it makes them shorter. Ids and names are never empty. */
+/** Finds one wrong input if one is enough, otherwise a few. Then it makes them shorter. Ids and names are never empty. */
 function smallest (inputs: readonly Input[]): readonly Input[] {
   const isWrong = (inputs: readonly Input[]): boolean => flawIn(inputs) !== ''
   const one = inputs.find(input => isWrong([input]))

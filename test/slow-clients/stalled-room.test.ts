@@ -1,5 +1,5 @@
-// Thousands of readers of one room that stall at the same time, as behind a proxy that hangs, and an application that tells the
-// room of each one that goes.
+// Thousands of readers of one room stall at the same time, as they do behind a proxy that hangs. The application tells the room of
+// each reader that leaves.
 import { once } from 'node:events'
 import t from 'tap'
 import type { Client } from '../../lib/client/client.js'
@@ -14,9 +14,9 @@ import { unixSocket } from '../support/unix-socket.js'
 const READERS = 5000
 const HEALTHY = 3
 const MAX_BUFFERED_BYTES = 256 * 1024
-/** One after the other, they fill what the kernel takes for a reader that stalls. */
+/** Events with this data fill the kernel's buffer for a reader that stalls. */
 const PART = 'x'.repeat(10_000)
-/** With this, each of those that stall is a slow one. */
+/** After an event with this data, more than `MAX_BUFFERED_BYTES` wait for each reader that stalls. */
 const TOO_MUCH = 'x'.repeat(MAX_BUFFERED_BYTES)
 
 for (const awaits of [true, false]) {
@@ -65,7 +65,7 @@ for (const awaits of [true, false]) {
       t.equal(new Set(users).size, count, 'a healthy reader hears of each of them once')
     }
     t.ok(Math.max(...chat.depths) <= chat.depths[0]!, 'the stack is no deeper at the last than at the first')
-    // The last part is as large as what may wait, and it may be what is written next.
+    // The last part is as large as what may wait. For a healthy reader, it may still wait to be written.
     t.ok(chat.bufferedBytes <= HEALTHY * 2 * MAX_BUFFERED_BYTES, 'while they are told, nothing waits for those who went')
 
     readers.kill()

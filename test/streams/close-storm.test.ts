@@ -1,4 +1,4 @@
-// app.close() with thousands of open streams, and an application that tells the room of each one that goes.
+// app.close() with thousands of open streams, and an application that tells the room of each client that leaves.
 import { once } from 'node:events'
 import t from 'tap'
 import { buildApp } from '../support/app.js'

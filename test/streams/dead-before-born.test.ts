@@ -1,5 +1,5 @@
-// Streams that nobody ever reads: of HEAD requests, and of readers that left before `reply.sse()`. What their handlers begin,
-// they end by the client's `signal`, so it must be aborted as that of any other client.
+// Streams that nobody ever reads: those of HEAD requests, and of readers that left before `reply.sse()`. Their handlers clean up
+// when the client's `signal` is aborted. So it must be aborted like the signal of any other client.
 import { createHook } from 'node:async_hooks'
 import { addAbortListener, once } from 'node:events'
 import { connect, type Socket } from 'node:net'
@@ -20,15 +20,15 @@ const AT_A_TIME = 20
 setFlagsFromString('--expose-gc')
 const gc = runInNewContext('gc') as () => void
 
-/** What the handler of a stream begins, and how its clean-up ends it. */
+/** What the handlers of streams begin, and what their clean-up has ended. */
 class Begun {
   readonly ended: Record<string, number> = {}
-  /** Clients whose clean-up has run to its last part. */
+  /** For how many clients the last part of the clean-up has run. */
   whole = 0
   unexpected = 0
   readonly clients: Array<WeakRef<SSEClient>> = []
 
-  /** The ways in which a handler may register its clean-up. */
+  /** Registers clean-up in all ways in which a handler may do so. */
   watch (client: SSEClient): void {
     const { signal } = client
     this.clients.push(new WeakRef(client))
@@ -77,7 +77,7 @@ const hook = createHook({
 }).enable()
 t.teardown(() => hook.disable())
 
-/** What stays where something is not cleaned up: timers, and listeners on connections that serve the next request. */
+/** What stays if something is not cleaned up: timers, and listeners on connections that serve the next request. */
 function resources (sockets: ReadonlySet<Socket>): { timers: number, listeners: number } {
   let listeners = 0
   for (const socket of sockets) for (const event of socket.eventNames()) listeners += socket.listenerCount(event)
@@ -112,13 +112,13 @@ async function nothingIsLeft (t: Test, { app, begun, sockets }: Setting, before:
   t.match(app.sse.stats(), { clients: 0, channels: 0, connections: 0, refused: 0, bufferedBytes: 0 })
   t.equal(app.sse.cleanupDisconnected(), 0)
   t.strictSame(resources(sockets), before)
-  // A few turns, so that what only they hold is let go.
+  // Objects that only the current turn holds can be freed after a few turns.
   for (let turn = 0; turn < 10; turn++) await setImmediate()
   gc()
   await setImmediate()
   gc()
   const alive = begun.clients.filter(client => client.deref() !== undefined).length
-  // The last ones may be on Node's own lists of objects to be used again.
+  // Node keeps some objects to use them again. These may hold the last clients.
   t.ok(alive <= 2 * AT_A_TIME, `${alive} of ${begun.clients.length} clients are still in memory`)
   t.ok(contexts.size <= 2 * AT_A_TIME, `and ${contexts.size} of their contexts`)
 }
@@ -130,7 +130,7 @@ async function head (socket: Socket): Promise<string> {
   return head.toString()
 }
 
-/** Handlers that open a stream, and register their clean-up after it. */
+/** Handlers that open a stream and then register their clean-up. */
 const handlers: Record<string, (reply: FastifyReply, begun: Begun) => unknown> = {
   'a handler' (reply, begun) {
     begun.watch(reply.sse('room'))

@@ -1,6 +1,6 @@
-// Random programs over several clients and channels, many with listeners that do whatever an application may do, against a model
-// of what the hub promises. A failing one is made smaller by fast-check, and printed with its seed. SEED and RUNS in the
-// environment choose others.
+// Random programs with several clients and channels, and a model of what the hub promises. Many programs have listeners that do all
+// that an application may do. If a program fails, fast-check makes it smaller, and prints it with its seed. SEED and RUNS in the
+// environment choose the seed and the number of programs.
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
@@ -10,7 +10,7 @@ import { HubRun } from '../support/hub-run.js'
 import { clients } from '../support/modelled-app.js'
 import { unixSocket } from '../support/unix-socket.js'
 
-/** A program that hangs fails, and is made smaller like one that fails otherwise. */
+/** Rejects if a program hangs. Then the program is made smaller, like any program that fails. */
 async function inTime (running: Promise<void>): Promise<void> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_resolve, reject) => { timer = setTimeout(() => reject(new Error('it hangs')), 20_000) })

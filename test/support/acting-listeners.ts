@@ -1,4 +1,4 @@
-// The listeners of a random program on one of its apps: they do to the hub and to its model whatever an application may do.
+// The listeners of a random program on one of its apps. They do to the hub, and to its model, all that an application may do.
 import type { EventEmitter } from 'node:events'
 import type { SSEHubEvents } from '../../lib/index.js'
 import type { ModelledApp } from './modelled-app.js'
@@ -8,30 +8,30 @@ import { letPass } from './passing-time.js'
 import { CHANNELS } from './program-places.js'
 import type { Act, Listener } from './program-listeners.js'
 
-/** More milliseconds than the hub's queue may hold the event loop. */
+/** In milliseconds. It is longer than the hub's queue may hold the event loop. */
 const LONG = 11
 
-/** What a listener is called for. */
+/** What a listener is told of. */
 interface Occasion {
   readonly connection: ModelledConnection
   /** The channel of a `join` or `leave`. */
   readonly channel: string
 }
 
-/** One of the program's listeners, with the functions that it is for the emitters. */
+/** One of the program's listeners, with the functions that the emitters call. */
 interface Acting {
   readonly listener: Listener
   readonly call: (...args: any[]) => unknown
-  /** By connection: those of `signal`. */
+  /** The functions for `signal`, one for each connection. */
   readonly onAbort: Map<ModelledConnection, () => unknown>
 }
 
 export interface ActingParts {
   readonly app: ModelledApp
   readonly listeners: readonly Listener[]
-  /** How often each of them may still act: over all apps of the program. */
+  /** How often each of them may still act, in all apps of the program together. */
   readonly left: number[]
-  /** The connections that have the slots. */
+  /** The connection in each slot. */
   readonly slots: ReadonlyArray<ModelledConnection | undefined>
   readonly fail: (error: unknown) => void
 }
@@ -39,9 +39,9 @@ export interface ActingParts {
 export class ActingListeners {
   readonly #parts: ActingParts
   readonly #acting: readonly Acting[]
-  /** What they wait for. */
+  /** The publishes and closes that have not ended. */
   readonly #pending = new Set<Promise<void>>()
-  /** What they sent to single clients: it settles when these read or go. */
+  /** What they sent to single clients. Each of these settles when the client has read it, or is gone. */
   readonly #sends: Array<Promise<unknown>> = []
   #quiet = false
 
@@ -51,28 +51,28 @@ export class ActingListeners {
     for (const acting of this.#acting) if (acting.listener.on !== 'signal') this.#add(acting, null)
   }
 
-  /** The signal of a client that has come to a slot. */
+  /** Adds the listeners of the signal of a client that has come to a slot. */
   watch (connection: ModelledConnection, slot: number): void {
     for (const acting of this.#acting) if (acting.listener.on === 'signal' && acting.listener.slot === slot) this.#add(acting, connection)
   }
 
-  /** From here on they do nothing. Resolves when what they did is done. */
+  /** The listeners do nothing from now on. Resolves when all that they did is done. */
   async stop (): Promise<void> {
     this.#quiet = true
     await this.done()
   }
 
-  /** Resolves when nothing is left of what they wait for. */
+  /** Resolves when all their publishes and closes have ended. */
   async done (): Promise<void> {
     while (this.#pending.size > 0) await Promise.all(this.#pending)
   }
 
-  /** After the app's close: all that was sent came to its end. */
+  /** Resolves when all that was sent to single clients has settled. It is called after the app's close. */
   async sent (): Promise<void> {
     await Promise.all(this.#sends)
   }
 
-  /** Whether the emitter has listeners that are not of this program. */
+  /** Whether all listeners of an event are of this program, except for the two of `Heard`. */
   ownsAll (event: keyof SSEHubEvents): boolean {
     const own = new Set<unknown>(this.#acting.map(({ call }) => call))
     return this.#emitter.listeners(event).filter(listener => !own.has(listener)).length === 2
@@ -98,7 +98,7 @@ export class ActingListeners {
     else if (onAbort.has(connection)) connection.client!.signal.removeEventListener('abort', onAbort.get(connection)!)
   }
 
-  /** What is called with the arguments of the event; on `signal` with the connection. */
+  /** The function of a listener. It gets the arguments of the event, or on `signal` the connection. */
   #callOf (listener: Listener, index: number): Acting['call'] {
     const { app, left } = this.#parts
     const connectionOf = ({ metadata }: any): ModelledConnection => app.connections.find(({ opening }) => opening === metadata.opening)!
@@ -112,7 +112,7 @@ export class ActingListeners {
     }
   }
 
-  /** Does what the listener does from one act on. What follows an awaited publish, it does in a later turn. */
+  /** Does the listener's acts from one of them on. The acts after an awaited publish are done in a later turn. */
   #act (listener: Listener, from: number, occasion: Occasion): unknown {
     for (const [index, act] of listener.acts.entries()) {
       if (this.#quiet) return
@@ -124,14 +124,14 @@ export class ActingListeners {
     return end(listener.ends)
   }
 
-  /** Returns a promise where the listener awaits it. */
+  /** Returns a promise if the listener awaits the act. */
   #do (act: Act, listener: Listener, { connection, channel }: Occasion): Promise<void> | null {
     const { app, slots } = this.#parts
     const whose = 'whose' in act && act.whose !== 'its' ? slots[act.whose] : connection
     const where = 'where' in act && act.where !== 'same' ? act.where : channel
     switch (act.do) {
       case 'publish': {
-        // The socket of one that reads has no room for much at once.
+        // A socket has no room for many large events at once, even if its client reads.
         if (act.publish.size !== 'small') for (const connection of app.connections) connection.mayBeSlow = true
         const published = this.#watched(app.publish(act.publish))
         return act.awaited ? published : null

@@ -1,4 +1,4 @@
-// Visitors of pages, in a real browser: each with cookies and a cache of their own.
+// Visitors of pages in a real browser. Each has its own cookies and its own cache.
 import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
 import rootTest, { type Test } from 'tap'
 import { openBrowser } from './chromium.js'
@@ -8,13 +8,13 @@ import { root } from './root.js'
 /** For a test's options. */
 export const withoutBrowser = without('chromium')
 
-/** In milliseconds: long enough for a busy machine; what is missing fails well before the test's own limit. */
+/** In milliseconds. It is long enough for a busy machine, and shorter than the time limit of a test. */
 const PATIENCE = 30_000
 const pictures = `${root}test/screenshots/`
 
 let browser: Promise<Browser> | undefined
 
-/** The browser of all tests of this process, until the last of them has ended. */
+/** The browser of all tests of this process. It is closed when the last of them has ended. */
 async function theBrowser (): Promise<Browser> {
   const opened = await openBrowser()
   rootTest.teardown(() => opened.close())
@@ -22,7 +22,7 @@ async function theBrowser (): Promise<Browser> {
 }
 
 export class Visitors {
-  /** What pages wrote to their consoles as errors, and what was thrown in them. */
+  /** The errors that pages wrote to their consoles, and those that were thrown in them. */
   readonly errors: string[] = []
   readonly #browser: Browser
   readonly #contexts: BrowserContext[] = []
@@ -31,7 +31,7 @@ export class Visitors {
     this.#browser = browser
   }
 
-  /** They leave when the test ends. */
+  /** All pages are closed when the test ends. */
   static async come (t: Test): Promise<Visitors> {
     browser ??= theBrowser()
     const visitors = new Visitors(await browser)
@@ -39,7 +39,7 @@ export class Visitors {
     return visitors
   }
 
-  /** Somebody else: with cookies of their own. */
+  /** A new visitor, with new cookies. */
   async visitor (options: BrowserContextOptions = {}): Promise<BrowserContext> {
     const context = await this.#browser.newContext(options)
     this.#contexts.push(context)
@@ -51,7 +51,7 @@ export class Visitors {
     return context
   }
 
-  /** A page of somebody else, in a window of its own: one in a tab behind another may stand still. */
+  /** A page of a new visitor, in its own window. A page in a background tab may stand still. */
   async page (): Promise<Page> {
     return (await this.visitor()).newPage()
   }
@@ -74,21 +74,21 @@ export async function shows (page: Page, selector: string, text: string | RegExp
 }
 
 /**
- * Shows a page on a desktop in the light and on a phone in the dark: nothing may be wider than these. With PICTURES set
- * it takes pictures, to be looked at.
+ * Checks that nothing on a page is wider than the screen: on a wide screen with light colors, and on a narrow one with dark
+ * colors. If PICTURES is set, it takes pictures for people to look at.
  */
 export async function fits (t: Test, page: Page, name: string): Promise<void> {
   for (const [kind, width, height, colorScheme] of [['wide', 1280, 900, 'light'], ['narrow', 390, 844, 'dark']] as const) {
     await page.setViewportSize({ width, height })
     await page.emulateMedia({ colorScheme })
     if (process.env.PICTURES) await page.screenshot({ path: `${pictures}${name}-${kind}.png`, fullPage: true })
-    // What is drawn follows the size a little later.
+    // The page gets its new layout a little later.
     await until(() => page.evaluate<boolean>('document.documentElement.scrollWidth <= document.documentElement.clientWidth'))
     t.pass(`${name} fits a ${kind} screen`)
   }
 }
 
-/** Asks again and again, for what neither the page's text nor an event tells. */
+/** Asks again and again until a condition holds. It is for what neither the page's text nor an event tells. */
 export async function until (holds: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = performance.now() + PATIENCE
   while (!await holds()) {

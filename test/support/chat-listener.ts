@@ -1,10 +1,10 @@
-// The listener of README's chat, which tells a room who has left it, and what the publishes in it came to.
+// The listener of the README's chat. It tells a room who has left it. The results of its publishes are kept here.
 import type { FastifyInstance } from 'fastify'
 
 export interface ChatListener {
-  /** How many clients each of its publishes was for; what one was rejected with. */
+  /** For each of its publishes: how many clients it was for, or the error that it was rejected with. */
   readonly outcomes: Array<Promise<number | Error>>
-  /** How many calls lay on the stack when it was called, each time. */
+  /** For each call of the listener, how many calls were on the stack. */
   readonly depths: number[]
   /** The largest number of bytes that waited for clients when it was called. */
   bufferedBytes: number

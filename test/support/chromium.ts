@@ -1,9 +1,9 @@
-// Debian's Chromium: one for all files, which `test/run.ts` starts, or one of a process's own. Knows nothing of tap, whose
-// limits would hold for `test/run.ts` too.
+// Debian's Chromium. `test/run.ts` starts one for all files. A process that runs without it starts its own. This file must not
+// load tap, because tap's time limits would then hold for `test/run.ts` too.
 import { chromium, type Browser } from 'playwright-core'
 import { pathOf } from './programs.js'
 
-/** Where the browser is that all files share. */
+/** The environment variable with the address of the shared browser. */
 const SHARED = 'TEST_BROWSER'
 
 const executablePath = pathOf('chromium')
@@ -12,7 +12,7 @@ const args = [
   '--disable-component-update', '--disable-sync'
 ]
 
-/** Starts a browser for all files, and tells them by their environment. Returns what ends it. */
+/** Starts a browser for all files, and puts its address into their environment. Returns the function that ends it. */
 export async function startSharedBrowser (env: NodeJS.ProcessEnv): Promise<() => Promise<void>> {
   if (executablePath === '') return async () => {}
   const server = await chromium.launchServer({ executablePath, args })
@@ -20,9 +20,9 @@ export async function startSharedBrowser (env: NodeJS.ProcessEnv): Promise<() =>
   return async () => { await server.close() }
 }
 
-/** Connects to that browser, or starts one. It ends, or is left, with `close()`. */
+/** Connects to that browser, or starts one. `close()` ends the connection, or the browser that was started. */
 export async function openBrowser (): Promise<Browser> {
-  // Playwright would look for a browser of its own.
+  // Without a path, Playwright would look for a browser of its own.
   if (executablePath === '') throw new Error('chromium is not installed')
   const shared = process.env[SHARED]
   return shared === undefined ? await chromium.launch({ executablePath, args }) : await chromium.connect(shared)

@@ -1,4 +1,4 @@
-// The beginning of tests with several instances: a Redis, its instances, and readers on all of them.
+// What tests with several instances begin with: instances on one Redis, and readers on all of them.
 import type { Test } from 'tap'
 import { Instance, type InstanceOptions } from './instances.js'
 import { Ledger } from './ledger.js'

@@ -185,7 +185,7 @@ export async function comesBack (t: Test, { start, options = {}, routes, dress =
   return resumptions.slice(1)
 }
 
-/** What a client has received that runs in this process, or that reports to it at once. */
+/** What a client has received. The client runs in this process, or reports to it at once. */
 export class Inbox implements Listener {
   readonly #events: Received[] = []
   readonly #recovered: boolean[] = []

@@ -3,12 +3,12 @@
 export const MESSAGE = 'injected fault'
 
 interface Mode {
-  /** Which of the calls fail, counted from 1 on. */
+  /** Whether a call fails. The first call is number 1. */
   readonly fails: (call: number) => boolean
   readonly fail: () => unknown
 }
 
-/** When a call fails, and what it throws. Not all that is thrown is an Error, nor can all of it be made a string. */
+/** When a call fails, and what it throws. Some throw something that is no Error, or that can't be made a string. */
 export const MODES: Record<string, Mode> = {
   'throws an Error the first time': { fails: call => call === 1, fail: () => { throw new Error(MESSAGE) } },
   'throws an Error every time': { fails: () => true, fail: () => { throw new Error(MESSAGE) } },
@@ -18,7 +18,7 @@ export const MODES: Record<string, Mode> = {
 }
 
 export class Fault {
-  /** Until then nothing fails. */
+  /** Whether calls fail, and are counted. */
   armed = false
   calls = 0
   readonly #mode: Mode
@@ -27,7 +27,7 @@ export class Fault {
     this.#mode = mode
   }
 
-  /** Fails where it is its turn; else it does nothing. */
+  /** Fails if this call is to fail. Otherwise it does nothing. */
   strike (): unknown {
     return this.armed && this.#mode.fails(++this.calls) ? this.#mode.fail() : undefined
   }

@@ -1,16 +1,16 @@
-// What an application hears of its clients, by the hub's events and their signals, and whether that is a true story: for each
-// client, in order, once, in the context of its request, and like what the hub itself says.
+// What an application hears of its clients, by the hub's events and by their signals. It checks that the events of
+// each client come once, in order and in the context of the client's request, and that they agree with what the hub itself says.
 import type { AsyncLocalStorage } from 'node:async_hooks'
 import type { EventEmitter } from 'node:events'
 import type { SSEClient, SSEHub, SSEHubEvents, SSEMetadata } from '../../lib/index.js'
 import { CHANNELS } from './program-places.js'
 import type { ModelledConnection } from './modelled-connection.js'
 
-/** Frames of a listener's stack, at most: listeners that cause each other take no more. */
+/** A listener's stack has at most this many frames, even if listeners cause each other. */
 const MAX_STACK = 100
-/** Of so many events, one stack is measured. */
+/** One stack is measured for this many events. */
 const SAMPLE = 8
-/** Turns of the event loop after which the queue of the hub is empty. */
+/** After this many turns of the event loop, the queue of the hub is empty. */
 const TURNS = 200
 const EVENTS = ['connect', 'disconnect', 'join', 'leave'] as const
 
@@ -19,7 +19,7 @@ interface Story {
   connected: boolean
   disconnected: boolean
   readonly channels: Set<string>
-  /** Whether its signal is listened to, and was aborted. */
+  /** Whether this file listens to its signal, and whether the signal was aborted. */
   watched: boolean
   aborted: boolean
 }
@@ -35,12 +35,12 @@ export interface HeardParts {
 export class Heard {
   readonly #parts: HeardParts
   readonly #stories = new Map<ModelledConnection, Story>()
-  /** Events heard by the first listener of each, and by the last of those that were there at first. */
+  /** How many events came to the first listeners, and how many to the listeners that `listenLast` added. */
   #first = 0
   #last = 0
   #events = 0
 
-  /** Its listeners are to be the first ones. */
+  /** Must be called before any other listener is added. */
   constructor (parts: HeardParts) {
     this.#parts = parts
     const { hub } = parts
@@ -58,12 +58,12 @@ export class Heard {
     hub.on('leave', ({ metadata }, channel) => this.#hear('leave', metadata, story => this.#left(story, channel)))
   }
 
-  /** Counts what comes to the last listeners: one that throws before them stops nothing. */
+  /** Adds listeners after those of the program. They must hear all events, even if a listener before them throws. */
   listenLast (): void {
     for (const event of EVENTS) (this.#parts.hub as EventEmitter<SSEHubEvents>).on(event, () => { this.#last++ })
   }
 
-  /** Listens to a connection's signal, once somebody asks for it. */
+  /** Listens to a connection's signal. */
   watch (connection: ModelledConnection): void {
     const story = this.#storyOf(connection)
     const { signal } = connection.client!
@@ -78,7 +78,7 @@ export class Heard {
     })
   }
 
-  /** Checks the place where a listener about a connection runs: the context of its request, and a flat stack. */
+  /** Checks how a listener about a connection runs: in the context of the connection's request, and on a short stack. */
   check (connection: ModelledConnection, event: string): void {
     const { contexts, fail } = this.#parts
     const context = contexts.getStore()
@@ -91,7 +91,7 @@ export class Heard {
     if (frames > MAX_STACK) fail(`the stack of a listener of "${event}" has ${frames} frames`)
   }
 
-  /** Resolves once what was heard is what the hub says; rejects where it never will be. */
+  /** Resolves when the events agree with what the hub says. Rejects if they do not after `TURNS` turns. */
   async atRest (): Promise<void> {
     for (let turn = 0; ; turn++) {
       const difference = this.#difference()

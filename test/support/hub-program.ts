@@ -10,17 +10,17 @@ const open = fc.record({
   replay: fc.oneof({ weight: 4, arbitrary: fc.constant('all' as const) }, { weight: 1, arbitrary: fc.constantFrom('missed' as const, 'none' as const) }),
   names: fc.oneof({ weight: 4, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary: fc.constant(['a']) }),
   broadcast: fc.oneof({ weight: 4, arbitrary: fc.constant(true) }, { weight: 1, arbitrary: fc.constant(false) }),
-  // Comes back with the last id that its slot saw.
+  // Whether it sends the last id that its slot saw.
   resumes: fc.oneof({ weight: 4, arbitrary: fc.constant(true) }, { weight: 1, arbitrary: fc.constant(false) }),
   paused: fc.oneof({ weight: 4, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
-  /** When somebody first asks for the client's `signal`: where it connects, in the route's handler, or after its end. */
+  /** When somebody first asks for the client's `signal`: at "connect", in the route's handler, or after its end. */
   signal: fc.constantFrom('connect' as const, 'handler' as const, 'end' as const)
 })
 
 const command = fc.oneof(
   { weight: 12, arbitrary: publish.map(publish => ({ do: 'publish' as const, publish })) },
   { weight: 2, arbitrary: fc.record({ publish, times: fc.integer({ min: 2, max: 4 }) }).map(burst => ({ do: 'burst' as const, ...burst })) },
-  // More than the kernel takes for who does not read.
+  // This is more than the kernel takes for a client that does not read.
   { weight: 2, arbitrary: fc.record({ publish, times: fc.integer({ min: 7, max: 9 }) }).map(flood => ({ do: 'flood' as const, ...flood })) },
   { weight: 6, arbitrary: open.map(open => ({ do: 'open' as const, open })) },
   { weight: 2, arbitrary: fc.array(open, { minLength: 2, maxLength: 3 }).map(opens => ({ do: 'open at once' as const, opens })) },
@@ -38,7 +38,7 @@ export const program = fc.record({
   historySize: fc.constantFrom(0, 1, 3, 50),
   slowClient: fc.constantFrom('disconnect' as const, 'drop' as const),
   maxBufferedBytes: fc.constantFrom(30_000, 200_000),
-  /** Clients have ids that the route gives; else random ones, to which nothing can be sent. */
+  /** Whether the route gives the clients' ids. Otherwise they are random, and nothing can be sent to them. */
   stable: fc.boolean(),
   listeners,
   commands: fc.array(command, { minLength: 4, maxLength: 30, size: 'max' })

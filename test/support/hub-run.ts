@@ -1,5 +1,5 @@
-// Runs a program of test/support/hub-program.ts on real hubs with real clients and listeners, beside the model of what they
-// promise, and compares what came.
+// Runs a program of test/support/hub-program.ts on real hubs with real clients and listeners, and on the model of what hubs
+// promise. It compares what came with the model.
 import { once } from 'node:events'
 import { ActingListeners } from './acting-listeners.js'
 import type { Open, Program } from './hub-program.js'
@@ -7,19 +7,19 @@ import { ModelledApp, nextNumber } from './modelled-app.js'
 import type { ModelledConnection } from './modelled-connection.js'
 import { SLOTS } from './program-places.js'
 
-/** Each app has a socket of its own, since one that hangs does not give it back. */
+/** Gives each app its own socket, because an app that hangs does not free its socket. */
 let apps = 0
 
 /** One run of a program: on a real hub, and on the model. */
 export class HubRun {
   readonly #program: Program
-  /** Begins the paths of its sockets. */
+  /** The paths of its sockets begin with this. */
   readonly #path: string
   readonly #slots: Array<ModelledConnection | undefined> = new Array(SLOTS).fill(undefined)
   readonly #lastIds: Array<string | undefined> = new Array(SLOTS).fill(undefined)
   /** How often each of the listeners may still act. */
   readonly #left: number[]
-  /** What went wrong where nobody sees a rejection. */
+  /** Errors in places where nobody sees a rejection. */
   readonly #failures: unknown[] = []
   #app!: ModelledApp
   #listeners!: ActingListeners
@@ -30,9 +30,9 @@ export class HubRun {
     this.#left = program.listeners.map(({ times }) => times)
   }
 
-  /** Rejects where the hub does otherwise than the model. */
+  /** Rejects if the hub does something else than the model. */
   async run (): Promise<void> {
-    // What a listener throws must get to neither of them.
+    // An error of a listener must not come to either of these.
     process.on('uncaughtException', this.#fail)
     process.on('unhandledRejection', this.#fail)
     await this.#start()
@@ -66,7 +66,7 @@ export class HubRun {
     app.heard.listenLast()
   }
 
-  /** Between two commands: what was heard until then is true. A listener may have closed the app. */
+  /** Called after each command. Checks what was heard until then. If a listener has closed the app, another one is started. */
   async #rest (): Promise<void> {
     await this.#app.heard.atRest()
     for (const connection of this.#app.connections) connection.atRest()
@@ -79,7 +79,7 @@ export class HubRun {
     switch (command.do) {
       case 'publish': return app.publish(command.publish)
       case 'burst': {
-        // The kernel has room for one: so only readers that pause are slow.
+        // The kernel has room for one burst, at most 4 times 40,000 bytes. So only readers that pause are slow.
         await this.#caughtUp()
         await Promise.all(Array.from({ length: command.times }, () => app.publish({ ...command.publish, key: undefined })))
         return this.#caughtUp()
@@ -134,10 +134,10 @@ export class HubRun {
     })
   }
 
-  /** The app closes, and another one takes its place: it knows nothing of the first one's events. */
+  /** Closes the app and starts another one, which knows nothing of the first one's events. */
   async #restart (): Promise<void> {
     const { connections } = this.#app
-    // It would wait for those that don't read.
+    // The app would wait for clients that don't read.
     for (const connection of connections) if (connection.paused) connection.cut()
     await this.#end()
     this.#check()
@@ -161,12 +161,12 @@ export class HubRun {
     for (const connection of this.#app.connections) connection.check(slowClient === 'drop')
   }
 
-  /** Resolves when those that have always read have everything. */
+  /** Resolves when all clients that have always read have everything. */
   async #caughtUp (): Promise<void> {
     while (this.#app.connections.some(({ waits }) => waits)) await new Promise(resolve => setImmediate(resolve))
   }
 
-  /** All read, until all is there. */
+  /** All clients read. Resolves when they have everything. */
   async #settle (): Promise<void> {
     await Promise.all(this.#app.connections.map(async connection => {
       const { reader, wasCut, paused } = connection
@@ -175,7 +175,7 @@ export class HubRun {
       connection.paused = false
       const marked = (): boolean => reader.events.at(-1)?.event === 'mark'
       while (connection.open && !reader.closed && !marked()) {
-        // Where it is dropped like all that waits, it is sent again.
+        // The mark may be dropped, like other events that wait. Then it is sent again.
         if (await connection.send('mark', nextNumber())) while (!reader.closed && !marked()) await once(reader.changes, 'change')
         else await new Promise(resolve => setImmediate(resolve))
       }

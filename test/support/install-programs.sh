@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Programs that tests start, installed where they are missing and can be: by root, with apt-get. A test whose program is
-# not there says so and is skipped; with CI set it fails.
+# Installs the programs that tests start, if they are missing. It needs root and apt-get. A test whose program is missing says so
+# and is skipped. If CI is set, the test fails.
 set -euo pipefail
 
 missing=()

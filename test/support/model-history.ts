@@ -6,7 +6,7 @@ interface Remembered {
   readonly event: KeptEvent
   /** The targets that still have it. */
   readonly holders: Set<string>
-  /** When each other target lost it: the number of the change. */
+  /** For each target that lost it, the number of the change in which that happened. */
   readonly went: Map<string, number>
 }
 

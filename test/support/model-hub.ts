@@ -1,19 +1,19 @@
-// What a hub promises, in the simplest way: what each connection must be given, and what it may be told of losses.
-// Compared with what real clients of a real hub were given, by test/streams/properties.test.ts.
+// The simplest model of what a hub promises: which events each connection must get, and what it may be told of losses.
+// test/streams/properties.test.ts compares it with what real clients of a real hub got.
 
 /** One event that was published. */
 export interface ModelEvent {
   /** Its place in the order of its app. */
   readonly position: number
-  /** Its data holds this, and no other event's. */
+  /** Its data holds this number. No other event has it. */
   readonly n: number
   readonly targets: readonly string[]
   readonly name: string
   readonly except: string | undefined
   readonly transient: boolean
-  /** Its id, from the moment at which the hub has delivered it. */
+  /** Its id. It is `null` until the hub has delivered the event, and stays `null` for an event without an id. */
   id: string | null
-  /** How many it was for. */
+  /** How many clients it was for. */
   readonly recipients: number
 }
 
@@ -26,28 +26,28 @@ interface Asked {
 }
 
 export interface ModelConnection {
-  /** What it is subscribed to, its own id and broadcasts included. */
+  /** The targets that it gets events of, with its own id and broadcasts. */
   readonly targets: Set<string>
   readonly id: string
   /** Only events of these names. */
   readonly names: readonly string[] | undefined
-  /** What it must be given, in order: numbers of events. */
+  /** The numbers of the events that it must get, in order. */
   readonly expected: number[]
-  /** How many of them are history. */
+  /** How many of them, from the beginning, are replayed from the history. */
   replayed: number
   /** Whether `recovered` must be true, must be false, or may be either. */
   recovered: boolean | null
-  /** Events of the replay that history lost before the stream began. Where `recovered` is false they need not come. */
+  /** Events of the replay that the history lost before the stream began. If `recovered` is false, they need not come. */
   readonly gone: Set<number>
   /**
-   * Its replay may be told of a loss that is none for it: the hub looks at whole channels, and what goes from one of them
-   * may be kept in another one, or not be for this client.
+   * Whether its replay may tell a loss although the client loses nothing. The hub looks at whole channels. An event that one
+   * channel loses may be kept in another one, or may not be for this client.
    */
   readonly cautious: boolean
 }
 
 export interface Place {
-  /** What it says that it had last is a place in this app's order; -1 where it is none. */
+  /** The position in this app's order of the last event that the client says it had. It is -1 if there is none. */
   readonly position: number
   readonly resumes: boolean
 }
@@ -73,7 +73,7 @@ export class ModelHub {
     return key === undefined ? undefined : this.#byKey.get(key)
   }
 
-  /** Publishes to those connections that are to get it. */
+  /** Publishes to the connections that must get the event. */
   publish (event: Omit<ModelEvent, 'position' | 'id' | 'recipients'>, key: string | undefined, connections: readonly ModelConnection[]): ModelEvent {
     const to = connections.filter(connection => isFor(event, connection))
     const published = { ...event, position: ++this.position, id: null, recipients: to.length }
@@ -89,14 +89,14 @@ export class ModelHub {
     if (event !== undefined) event.id = id
   }
 
-  /** Where an id of an event, or of a greeting, stands: in this app's order if it is one of its own. */
+  /** The place of an id that a client sends. It may be the id of an event or of a greeting, or of another app. */
   place (id: string | undefined, heads: ReadonlyMap<string, number>): Place {
     if (id === undefined) return { position: -1, resumes: false }
     const position = this.#all.find(event => event.id === id)?.position ?? heads.get(id) ?? -1
     return { position, resumes: true }
   }
 
-  /** A connection of a client that asks for a stream now. */
+  /** The connection of a client that asks for a stream now. */
   connect (asked: Asked, place: Place, replay: Mode): ModelConnection {
     const { targets, id, names } = asked
     const expected = this.#replayed(asked, place, replay).map(({ n }) => n)
@@ -116,8 +116,8 @@ export class ModelHub {
   }
 
   /**
-   * The stream of a connection begins now, after the listeners of `connect`: what they published may have taken the place of
-   * what it was to be given of history.
+   * The stream of a connection begins now, after the listeners of `connect`. The history may have lost events of its replay,
+   * because of what these listeners published.
    * @param asked what it asked for, before it joined and left
    * @param end the position of the newest event when it asked
    */
@@ -128,7 +128,7 @@ export class ModelHub {
     for (const n of connection.expected.slice(0, connection.replayed)) if (!kept.has(n)) connection.gone.add(n)
   }
 
-  /** What is kept for a client that asks. */
+  /** The kept events that a client gets first. */
   #replayed (asked: Asked, { position, resumes }: Place, replay: Mode): ModelEvent[] {
     if (replay === 'none' || (replay === 'missed' && !resumes)) return []
     return this.#all.filter(event => event.position > position && this.#holders(event).some(target => asked.targets.has(target)) && isFor(event, asked))
@@ -140,10 +140,10 @@ export class ModelHub {
     const isLeftOut = (event: ModelEvent): boolean => nothingFollows && event.position <= end
     const isGone = (event: ModelEvent): boolean => isLeftOut(event) || (event.position <= end && !this.#holders(event).some(target => to.targets.has(target)))
     if (missed.some(event => isGone(event) && isFor(event, to))) return false
-    // The hub looks at whole channels: something that was not for this client, or that another channel holds, may be gone.
+    // The hub looks at whole channels. A lost event may not be for this client, or another channel may hold it.
     const mayBeGone = (event: ModelEvent): boolean => isLeftOut(event) || event.targets.some(target => to.targets.has(target) && !this.#holders(event).includes(target))
     if (missed.some(mayBeGone)) return null
-    // Where nothing is kept of anything, nobody knows of which channel something is gone.
+    // If nothing is kept at all, the hub does not know which channels have lost events.
     return this.#size === 0 && this.#all.some(event => event.position > position && !event.transient) ? null : true
   }
 

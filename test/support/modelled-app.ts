@@ -1,4 +1,4 @@
-// One app of a random program: a real hub with real clients, and beside it the model of what it promises.
+// One app of a random program: a real hub with real clients, and the model of what it promises.
 import { AsyncLocalStorage } from 'node:async_hooks'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import sse, { SSE_ERR_CLOSED, type SSEClient, type SSEConnectOptions, type SSEHub, type SSEPublished } from '../../lib/index.js'
@@ -20,11 +20,11 @@ interface Opening {
   readonly reader: StreamClient
   /** Whether the handler was called. */
   answered: boolean
-  /** In the handler, before the hub makes the client. */
+  /** Called in the handler, before the hub makes the client. */
   readonly begun: (connection: ModelledConnection) => void
-  /** In the handler, after that. */
+  /** Called in the handler, after that. */
   readonly opened: (connection: ModelledConnection) => void
-  /** After the handler; `null` where the hub refused. */
+  /** Called after the handler. It gets `null` if the hub refused. */
   readonly settle: (connection: ModelledConnection | null) => void
 }
 
@@ -33,15 +33,15 @@ interface AppParts {
   readonly model: ModelHub
   readonly broker: WatchedBroker
   readonly socketPath: string
-  /** Is told what the application should not have heard. */
+  /** Called with what an application must not hear. */
   readonly fail: (what: string) => void
 }
 
-/** Each request has a context, which holds the number of its opening. One for all apps: Node keeps each that there ever was. */
+/** The context of a request holds the number of its opening. There is one storage for all apps, because Node never frees one. */
 const contexts = new AsyncLocalStorage<number>()
-/** Tells one event from another, over all programs. */
+/** The number of the newest event, over all programs. */
 let number = 0
-/** All that there ever were: whether what they held can be let go of is seen at the end. */
+/** All clients of all programs. The test checks at the end that they are not in memory any more. */
 export const clients: Array<WeakRef<SSEClient>> = []
 
 export function nextNumber (): number {
@@ -53,9 +53,9 @@ export class ModelledApp {
   readonly heard: Heard
   readonly #parts: AppParts
   readonly #openings: Opening[] = []
-  /** Ids that greetings told, which may be of no event, and their places. */
+  /** The ids of greetings, and their positions. Such an id may be that of no event. */
   readonly #heads = new Map<string, number>()
-  /** Whether somebody closes it. */
+  /** Whether somebody has begun to close it. */
   closing = false
 
   static async start ({ historySize, slowClient, maxBufferedBytes }: Program, socketPath: string, fail: AppParts['fail']): Promise<ModelledApp> {
@@ -82,9 +82,9 @@ export class ModelledApp {
   }
 
   /**
-   * Resolves once the hub has made the client, to `null` where it refused.
-   * @param begun is told of the connection before its client is made
-   * @param opened after that, in the route's handler
+   * Resolves when the hub has made the client, or with `null` if it refused.
+   * @param begun gets the connection before its client is made
+   * @param opened gets the connection after that, in the route's handler
    */
   open (open: Open, id: string | undefined, lastEventId: string | undefined, begun: Opening['begun'], opened: Opening['opened']): Promise<ModelledConnection | null> {
     const reader = new StreamClient({ socketPath: this.#parts.socketPath }, `/${this.#openings.length}`, lastEventId === undefined ? {} : { 'last-event-id': lastEventId })
@@ -117,7 +117,7 @@ export class ModelledApp {
       throw error
     }
     clients.push(new WeakRef(connection.client))
-    // The stream begins in a tick that was asked for before this one.
+    // The hub has asked for a tick in which the stream begins. This tick comes after it.
     process.nextTick(() => model.begun(connection.model, asked, place, position, replay))
     reader.changes.on('change', () => {
       if (reader.greeting?.id !== undefined) this.#heads.set(reader.greeting.id, position)
@@ -127,7 +127,7 @@ export class ModelledApp {
     settle(connection)
   }
 
-  /** Publishes on the hub and on the model. Rejects where the hub does otherwise than the model. */
+  /** Publishes on the hub and on the model. Rejects if the hub does something else than the model. */
   async publish (publish: Publish): Promise<void> {
     const { broker, model } = this.#parts
     const { to, name, transient, except, key } = publish
@@ -158,16 +158,16 @@ export class ModelledApp {
     if (!refused) throw new Error(`event ${n} is said to be published, and the hub was closed`)
   }
 
-  /** Anybody may call it, any number of times. */
+  /** May be called several times. */
   async close (): Promise<void> {
     this.closing = true
-    // It may be refused, and would not read that: a server that closes waits for such connections.
+    // The request may be refused. A paused reader would not read that answer, and a server that closes would wait for it.
     for (const { open, reader, answered } of this.#openings) if (open.paused && !answered) reader.destroy()
     await this.#parts.fastify.close()
     for (const { settle } of this.#openings) settle(null)
   }
 
-  /** After its close. */
+  /** Checks the app after its close. */
   async checkClosed (): Promise<void> {
     const { hub, connections } = this
     if (!this.#parts.broker.closed) throw new Error('the app is closed, and its broker is not')
@@ -177,7 +177,7 @@ export class ModelledApp {
     for (const { reader } of connections) await reader.untilClosed()
   }
 
-  /** What the hub counted, and that nothing is left when all have gone. */
+  /** Checks what the hub counted, and that nothing is left when all clients are gone. */
   async checkEnd (): Promise<void> {
     const { hub, connections } = this
     const { published, connections: opened, dropped, delivered, replayed } = hub.stats()
@@ -185,7 +185,7 @@ export class ModelledApp {
     same('connections', opened, connections.length)
     const seen = connections.reduce((count, { reader }) => count + reader.own.length, 0)
     const lost = connections.flatMap(({ reader }) => reader.events.filter(({ event }) => event === 'sse:gap')).reduce((count, { data }) => count + (JSON.parse(data).lost ?? 0), 0)
-    // What was on its way to those that were cut, nobody saw.
+    // Nobody saw the events that were on their way to a client when it was cut.
     const whole = connections.every(({ wasCut, reason, told }) => told && !wasCut && reason !== 'slow')
     if (whole ? delivered + replayed !== seen : delivered + replayed < seen) throw new Error(`${delivered} delivered and ${replayed} replayed, ${seen} seen`)
     if (whole ? dropped !== lost : dropped < lost) throw new Error(`${dropped} dropped, ${lost} told`)

@@ -1,10 +1,10 @@
-// One connection of a random program: both its ends, what it must get, and whether it got that.
+// One connection of a random program: both of its ends, the events that it must get, and the check that it got them.
 import type { SSEClient, SSEDisconnectReason } from '../../lib/index.js'
 import type { Open } from './hub-program.js'
 import type { ModelConnection } from './model-hub.js'
 import type { StreamClient } from './stream-client.js'
 
-/** Without parsing the rest, which may be long. */
+/** The number of an event. It does not parse the rest of the data, which may be long. */
 export function numberOf (data: string): number {
   return Number.parseInt(data.slice('{"n":'.length))
 }
@@ -12,15 +12,15 @@ export function numberOf (data: string): number {
 export class ModelledConnection {
   readonly model: ModelConnection
   readonly reader: StreamClient
-  /** Which request opened it. */
+  /** The number of the request that opened it. */
   readonly opening: number
   readonly asksForSignal: Open['signal']
-  /** The hub's end; `null` until it is told of. */
+  /** The hub's end. It is `null` until the application gets it. */
   client: SSEClient | null = null
   paused: boolean
-  /** It did not read for a while, or much came at once: it may be too slow. */
+  /** Whether it may be too slow: it did not read for some time, or much came at once. */
   mayBeSlow: boolean
-  /** The client's end cut it: what did not come by then need not. */
+  /** Whether the client's end cut it. Events that had not come by then need not come. */
   wasCut = false
   /** Whether `connect` was told. */
   told = false
@@ -59,7 +59,7 @@ export class ModelledConnection {
     this.client!.leave(channel)
   }
 
-  /** Sends an event to it alone. Resolves once its bytes are out, or never will be. */
+  /** Sends an event to it alone. Resolves when the socket has taken its bytes, or never will. */
   async send (name: string, n: number): Promise<boolean> {
     const { open } = this
     if (open) this.model.expected.push(n)
@@ -68,12 +68,12 @@ export class ModelledConnection {
     return sent
   }
 
-  /** Between two commands. */
+  /** Called between two commands. */
   atRest (): void {
     if (!this.#behind) this.#replaying = false
   }
 
-  /** Whether it reads, and has not got the newest event that it is to get. */
+  /** Whether it reads, and has not got the newest event that it must get. */
   get waits (): boolean {
     return this.open && !this.mayBeSlow && !this.wasCut && this.#behind
   }
@@ -94,13 +94,13 @@ export class ModelledConnection {
 
   /**
    * Compares what came with what the model promises.
-   * @param drops whether the hub drops events of clients that are too slow; else it ends them
+   * @param drops whether the hub drops events of clients that are too slow. Otherwise it ends these clients
    */
   check (drops: boolean): void {
     const { reason, wasCut, mayBeSlow, told } = this
     this.#checkEvents()
-    // More than may wait can come while a long replay still fills its socket: then it has to come back for it, however fast
-    // it reads.
+    // While a long replay still fills its socket, more events can come than may wait. Then it is ended, however fast it reads,
+    // and must come back for them.
     if (reason === 'slow' && ((!mayBeSlow && !this.#replaying) || drops)) this.#fail('a client that reads was taken for slow')
     if (reason !== null && !wasCut && !['slow', 'server', 'shutdown'].includes(reason)) this.#fail('it should not have gone')
     if (told && !this.open && reason === null) this.#fail('nobody was told that it went')
@@ -109,9 +109,9 @@ export class ModelledConnection {
   #checkEvents (): void {
     const { model, reader, reason, wasCut, told } = this
     let at = 0
-    /** How many events are told to be lost since the last one that came. */
+    /** How many lost events were told since the last event that came. */
     let lost = 0
-    /** A replay tells as soon as it finds out that something ahead of it is gone, and does not know how much. */
+    /** Whether the replay told that later events are lost. It tells this as soon as it finds it, and does not know how many. */
     let ahead = false
     let missed = 0
     let recovered = true
@@ -140,7 +140,7 @@ export class ModelledConnection {
         at = found + 1
       }
     }
-    // Of one that nobody was told of it is not known why it went.
+    // If `connect` was not told, the reason why the client is gone is not known.
     if (wasCut || reason === 'slow' || !told) return
     missing(at, model.expected.length)
     if (ahead && missed === 0 && !model.cautious) this.#fail('events are told to be lost, and none is')

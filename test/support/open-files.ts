@@ -5,7 +5,7 @@ import type { Test } from 'tap'
 /** Files that the process itself, its modules and the test's other connections take. */
 const OTHERS = 200
 
-/** So many as are wanted, or fewer where the process may not open that many files. Then the test says so. */
+/** The wanted number, or less if the process may not open that many files. Then the test says so. */
 export function connectionsUpTo (t: Test, wanted: number): number {
   const limit = execFileSync('sh', ['-c', 'ulimit -n'], { encoding: 'utf8' }).trim()
   if (limit === 'unlimited' || Number(limit) >= wanted + OTHERS) return wanted

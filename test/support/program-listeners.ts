@@ -7,7 +7,7 @@ import { publish } from './program-publishes.js'
 const whose = fc.oneof({ weight: 3, arbitrary: fc.constant('its' as const) }, { weight: 2, arbitrary: slot })
 /** The channel that the event is about, or another one. */
 const where = fc.oneof({ weight: 2, arbitrary: fc.constant('same' as const) }, { weight: 3, arbitrary: channel })
-/** One of the program's listeners; it may be none. */
+/** The index of one of the program's listeners. There may be no listener with this index. */
 const which = fc.nat(5)
 
 const act = fc.oneof(
@@ -22,7 +22,7 @@ const act = fc.oneof(
   { weight: 1, arbitrary: fc.constant({ do: 'remove itself' as const }) }
 )
 type RandomAct = typeof act extends fc.Arbitrary<infer Value> ? Value : never
-/** Takes so long that the hub goes on with its queue in a later turn. What the program does meanwhile comes in between. */
+/** Takes so long that the hub goes on with its queue in a later turn. Before that turn, the program may do something else. */
 const DAWDLE = { do: 'dawdle' as const }
 
 const ends = fc.oneof(
@@ -36,10 +36,10 @@ const ends = fc.oneof(
 
 const listener = fc.record({
   on: fc.constantFrom('connect' as const, 'disconnect' as const, 'join' as const, 'leave' as const, 'signal' as const),
-  /** On `signal`: that of each client which comes to this slot. */
+  /** For `signal` only: the listener is added to the signal of each client that comes to this slot. */
   slot,
   once: fc.oneof({ weight: 3, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
-  /** So often it acts in the whole program, which therefore ends. */
+  /** How often it acts in the whole program. Without this limit, a program might never end. */
   times: fc.oneof({ weight: 4, arbitrary: fc.integer({ min: 1, max: 3 }) }, { weight: 1, arbitrary: fc.integer({ min: 4, max: 20 }) }),
   acts: fc.array(act, { minLength: 1, maxLength: 3, size: 'max' }),
   ends
@@ -50,8 +50,8 @@ type RandomListener = typeof listener extends fc.Arbitrary<infer Value> ? Value 
 export type Listener = Omit<RandomListener, 'acts'> & { acts: Act[] }
 
 /**
- * Two that cause each other: who joins has to leave, and who leaves has to join. Now and then it takes long, and closes a client
- * that may have come meanwhile, of which nobody has heard.
+ * Two listeners that cause each other: a client that joins must leave, and a client that leaves must join. In some programs they
+ * also take long, and then close a client that may have come meanwhile. Nobody has heard of that client yet.
  */
 const circle = fc.tuple(fc.integer({ min: 2, max: 40 }), fc.boolean(), slot).map(([times, dawdles, slot]): Listener[] => {
   const close = { do: 'close' as const, whose: slot }
@@ -65,7 +65,7 @@ const circle = fc.tuple(fc.integer({ min: 2, max: 40 }), fc.boolean(), slot).map
 
 const some: fc.Arbitrary<Listener[]> = fc.array(listener, { minLength: 1, maxLength: 5, size: 'max' })
 
-/** Many programs have none. */
+/** Many programs have no listeners. */
 export const listeners = fc.oneof(
   { weight: 2, arbitrary: fc.constant<Listener[]>([]) },
   { weight: 3, arbitrary: some },

@@ -1,8 +1,8 @@
-// Where the clients of random programs are: their channels, and the slots that they take one after the other.
+// Where the clients of random programs are: in channels, and in slots. A slot has one client after the other.
 import fc from 'fast-check'
 
 export const CHANNELS = ['red', 'green', 'blue'] as const
-/** Places for clients: who comes back to one goes on where the one before was. */
+/** How many slots there are. A client that comes to a slot resumes where the client before it was. */
 export const SLOTS = 4
 
 export const channel = fc.constantFrom(...CHANNELS)

@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { channel, CHANNELS } from './program-places.js'
 
-/** Bytes of an event: several in a write; larger than what may wait. */
+/** Additional bytes of an event. Several medium events fit into one write. A large event is more than may wait, if that is 30,000. */
 export const SIZES = { small: 0, medium: 3000, large: 40_000 }
 const NAMES = ['a', 'b']
 

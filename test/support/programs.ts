@@ -3,12 +3,12 @@ import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 
-/** Where a program is; empty where it is not installed. */
+/** The path of a program. It is empty if the program is not installed. */
 export function pathOf (program: string): string {
   return spawnSync('which', [program], { encoding: 'utf8' }).stdout.trim()
 }
 
-/** For a test's options: why it is skipped, or false. With CI set nothing is. */
+/** For a test's options: the reason to skip it, or `false`. If CI is set, no test is skipped. */
 export function without (program: string): string | false {
   return pathOf(program) === '' && !process.env.CI ? `${program} is not installed` : false
 }

@@ -11,7 +11,7 @@ retry = 3
 
 
 def read(response):
-    """Events that are whole; an id counts from the end of its event."""
+    """Yields the events that are whole. An id counts from the end of its event."""
     global last_event_id, retry
     event, data, event_id = '', [], last_event_id
     for line in response:

@@ -1,5 +1,5 @@
-// A real Redis: one of the test's own, on a free port and with a folder of its own, for what stops, fills, empties or configures
-// it; or a database of the one that `test/run.ts` starts for all files, for what only uses it.
+// A real Redis. A test that stops, fills, empties or configures a Redis starts its own, on a free port and with its own folder. A
+// test that only uses one gets a database of the Redis that `test/run.ts` starts for all files.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { cpSync, mkdtempSync, rmSync } from 'node:fs'
@@ -12,10 +12,10 @@ import { freePort, pathOf, without } from './programs.js'
 /** For a test's options. */
 export const withoutRedis = without('redis-server')
 
-/** Where the Redis is that all files share. */
+/** The environment variable with the port of the shared Redis. */
 const SHARED = 'TEST_REDIS_PORT'
 
-/** Starts a Redis for all files, and tells them by their environment. Returns what ends it. */
+/** Starts a Redis for all files, and puts its port into their environment. Returns the function that ends it. */
 export async function startSharedRedis (env: NodeJS.ProcessEnv): Promise<() => Promise<void>> {
   if (pathOf('redis-server') === '') return async () => {}
   const ends: Array<() => unknown> = []
@@ -24,7 +24,7 @@ export async function startSharedRedis (env: NodeJS.ProcessEnv): Promise<() => P
   return async () => { for (const end of ends) await end() }
 }
 
-/** What a test may do with a Redis that others may use as well. */
+/** What a test may use of a Redis that other tests may use as well. */
 export interface RedisDatabase {
   readonly port: number
   readonly db: number
@@ -32,11 +32,11 @@ export interface RedisDatabase {
   readonly connect: (t: Test) => Redis
 }
 
-/** An empty database: of the Redis that all files share, or of one of the test's own. */
+/** An empty database, of the shared Redis if there is one. Otherwise the test starts its own Redis. */
 export async function redisDatabase (t: Test): Promise<RedisDatabase> {
   const shared = process.env[SHARED]
   const port = shared === undefined ? (await RedisServer.start(t)).port : Number(shared)
-  // The first one counts those that are taken.
+  // Database 0 counts the databases that are taken.
   const admin = connect(t, { port })
   const db = await admin.incr('databases')
   admin.disconnect()
@@ -62,7 +62,7 @@ export class RedisServer {
     this.#args = args
   }
 
-  /** It is killed, and its folder removed, when the test ends. */
+  /** Starts a Redis. When the test ends, it is killed and its folder is removed. */
   static async start (t: Pick<Test, 'teardown'>, ...args: string[]): Promise<RedisServer> {
     const server = new RedisServer(await freePort(), mkdtempSync(join(tmpdir(), 'sse-redis-')), args)
     t.teardown(async () => {
@@ -77,7 +77,7 @@ export class RedisServer {
     return `redis://127.0.0.1:${this.port}`
   }
 
-  /** Starts it, anew where it was killed, and waits until it answers. */
+  /** Starts it, also again after it was killed. Resolves when it accepts connections. */
   async run (): Promise<void> {
     const child = spawn('redis-server', ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.folder, '--save', '', ...this.#args], { stdio: ['ignore', 'pipe', 'inherit'] })
     this.#child = child
@@ -91,13 +91,13 @@ export class RedisServer {
     })
   }
 
-  /** Puts its append-only file aside as it is now. */
+  /** Copies its append-only file as it is now. */
   copy (): void {
     rmSync(this.#aside, { recursive: true, force: true })
     cpSync(join(this.folder, 'appendonlydir'), this.#aside, { recursive: true })
   }
 
-  /** Puts the copy in the place of its append-only file, while it does not run. */
+  /** Replaces its append-only file by the copy. It must not run then. */
   restore (): void {
     const file = join(this.folder, 'appendonlydir')
     rmSync(file, { recursive: true, force: true })

@@ -31,7 +31,7 @@ export async function startServer (t: Test, file: string, env: Record<string, st
 
 let examples: Promise<ServerProcess> | undefined
 
-/** The examples' server, started once for all tests of this process that leave it as it is. */
+/** The examples' server. It is started once, for all tests of this process that do not change it. */
 export async function examplesServer (): Promise<ServerProcess> {
   return await (examples ??= startServer(rootTest, 'examples/server.ts'))
 }

@@ -11,8 +11,8 @@ export interface StreamSink {
 
 export interface StrictReaderOptions {
   /**
-   * If set, it throws on what the standard ignores or reads otherwise than the hub means it. If not, it reads on like a
-   * browser.
+   * If set, it throws on lines that the standard ignores, or that the standard reads in another way than the hub means. If
+   * not, it reads on like a browser.
    */
   readonly strict: boolean
 }

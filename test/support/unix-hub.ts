@@ -27,8 +27,8 @@ export interface UnixHub {
 }
 
 /**
- * An app that listens, closed when the test ends.
- * @param prepare adds what can't be added once it listens
+ * An app that listens. It is closed when the test ends.
+ * @param prepare adds what can't be added after the app listens
  */
 export async function unixHub (t: Test, options: SSEPluginOptions = {}, server: FastifyServerOptions = {}, prepare: (app: FastifyInstance) => void = () => {}): Promise<UnixHub> {
   const app = await buildApp(t, options, server)

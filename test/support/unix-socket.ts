@@ -1,5 +1,5 @@
-// Where an app may listen instead of a port. For a reader that pauses, the kernel buffers 0.2 MB, and up to 4 MB with TCP on
-// loopback. So a test needs to send only a little to make a slow reader.
+// A socket on which an app may listen instead of a port. For a reader that pauses, the kernel buffers 0.2 MB. With TCP on loopback
+// it buffers up to 4 MB. So a test needs to send only a little to make a slow reader.
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

@@ -1,13 +1,13 @@
-// The broker of one process, and what a test must know of it at once: which ids events get, and whether it is closed.
+// A memory broker that tells a test at once which ids events get, and whether it is closed.
 import type { BrokerEvent, BrokerReceipt } from '../../lib/index.js'
 import { MemoryBroker } from '../../lib/brokers/memory.js'
 
 export class WatchedBroker extends MemoryBroker {
-  /** The hub closes it in the moment from which it refuses to publish. */
+  /** The hub closes the broker, and refuses to publish from the same moment on. */
   closed = false
   readonly #accepted: (event: BrokerEvent, id: string | null) => void
 
-  /** @param accepted is told of each event before any listener runs that it causes */
+  /** @param accepted called for each event, before the listeners that the event causes */
   constructor (accepted: (event: BrokerEvent, id: string | null) => void) {
     super()
     this.#accepted = accepted

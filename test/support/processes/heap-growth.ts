@@ -41,7 +41,8 @@ async function growthOfHistory (publish: (hub: SSEHub, n: number) => Promise<unk
     for (let i = 0; i < count; i++) await publish(app.sse, published++)
   }
   await publishSome(20)
-  // What the app of the kind before still has to do in this turn would hold its history until now, and count as shrinkage.
+  // The app of the kind before has work left for these turns, and holds its history until then. If that memory were freed
+  // later, the growth would be measured too small.
   for (let turn = 0; turn < 3; turn++) await new Promise(resolve => setImmediate(resolve))
   const before = used()
   for (let bytes = 0; bytes < stats().historyBytes;) {

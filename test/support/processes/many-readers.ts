@@ -1,11 +1,11 @@
 // Many readers of one stream in a process of their own, so that the server's process has its open files for itself. It is told
-// the path of the server's Unix socket, how many readers to open, and whether they stall: those read no byte after the first
-// ones. It prints a line with `open` when all of them have begun, and one with what they saw when all connections are closed.
+// the path of the server's Unix socket, how many readers to open, and whether they stall. Readers that stall read only the first
+// bytes. It prints a line with `open` when all of them have begun, and one with what they saw when all connections are closed.
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { requestText } from '../raw-client.js'
 
-/** So many connect at a time: a Unix socket refuses more than fit into its queue. */
+/** How many readers connect at a time. A Unix socket refuses more connections than fit into its queue. */
 const AT_A_TIME = 100
 /** The last chunk of a response that ends as it should (RFC 9112 7.1). */
 const LAST_CHUNK = '0\r\n\r\n'
