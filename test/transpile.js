@@ -1,5 +1,4 @@
-// Compiles lib, types and test to build/ with esbuild, in a second. It is for `npm run test:quick`. It checks no types:
-// `npm run typecheck` does that.
+// Compiles lib, types and test to build/ with esbuild, in a second. It checks no types: `npm run typecheck` does that.
 import { readdirSync, rmSync } from 'node:fs'
 import { build } from 'esbuild'
 

@@ -111,7 +111,10 @@ async function nothingIsLeft (t: Test, { app, begun, sockets }: Setting, before:
   await begun.over()
   t.match(app.sse.stats(), { clients: 0, channels: 0, connections: 0, refused: 0, bufferedBytes: 0 })
   t.equal(app.sse.cleanupDisconnected(), 0)
-  t.strictSame(resources(sockets), before)
+  const { timers, listeners } = resources(sockets)
+  // A timer that another test has left may end in the meantime.
+  t.ok(timers <= before.timers, `${timers} timers are left, and there were ${before.timers}`)
+  t.equal(listeners, before.listeners)
   // Objects that only the current turn holds can be freed after a few turns.
   for (let turn = 0; turn < 10; turn++) await setImmediate()
   gc()

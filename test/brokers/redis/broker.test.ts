@@ -74,9 +74,15 @@ t.test('hubs over one Redis', { skip: withoutRedis }, async t => {
     for (let i = 0; i < 60; i++) first.app.sse.toChannel('room', 'n', i)
     await first.app.sse.send('n', 'to all')
     const second = await start(t, redis, name)
+    const reads: string[] = []
+    const monitor = await redis.connect(t).monitor()
+    t.teardown(() => monitor.disconnect())
+    monitor.on('monitor', (_time: string, [command, key]: string[]) => { if (command === 'xrange' && key!.includes(name)) reads.push(key!) })
     const streams = await Promise.all(Array.from({ length: 20 }, () => second.open('room')))
     for (const stream of streams) t.same(await dataOf(stream, 51), [...Array.from({ length: 50 }, (_, i) => i + 10), 'to all'])
     t.match(second.app.sse.stats(), { historyEvents: 51 })
+    t.ok(reads.length > 0)
+    t.strictSame(reads, [...new Set(reads)], 'no history is read twice')
   })
 
   await t.test('hold a client that is ahead of its instance until that has caught up', async t => {

@@ -47,7 +47,7 @@ async function run (t: Test, options: InstanceOptions, admins: readonly Redis[])
   t.strictSame(ledger.losses, [])
   t.strictSame(ledger.faults(), none)
   t.ok(ledger.rejections.every(({ code }) => code === 'SSE_ERR_BROKER_UNAVAILABLE'))
-  t.equal((await first!.stats()).broker!.reconnects >= 2 || admins.length > 1, true)
+  t.ok((await first!.stats()).broker!.reconnects >= 2)
   return cluster
 }
 

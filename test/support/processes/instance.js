@@ -27,7 +27,7 @@ function tell (ending) {
  * milliseconds.
  */
 class Publisher {
-  constructor ({ name, count = Infinity, window = 500, burst = 0, every = 10, targets, keyed = false, retries = true }) {
+  constructor ({ name, count = Infinity, window = 500, burst = 0, every = 20, targets, keyed = false, retries = true }) {
     Object.assign(this, { name, count, window, burst, every, targets, keyed, retries })
     this.made = 0
     this.attempts = 0
