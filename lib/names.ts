@@ -6,6 +6,8 @@ const MAX_LENGTH = 256
 const FORBIDDEN = /[\0\r\n]/
 /** Event names with this beginning belong to the hub. */
 const RESERVED = 'sse:'
+/** Client ids with this beginning are made by the hub. */
+export const MADE_HERE = '~'
 
 /** What is wrong with a name, as the end of a sentence, e.g. `must not be empty`. `''` where nothing is. */
 export function flawOf (name: unknown): string {
@@ -47,4 +49,13 @@ export function checkChannels (names: unknown): string[] {
 export function checkClientId (id: unknown): asserts id is string {
   const flaw = flawOf(id)
   if (flaw !== '') throw new SSE_ERR_INVALID_CLIENT_ID(`A client id ${flaw}`)
+}
+
+/**
+ * Checks an id that a route gives.
+ * @throws SSE_ERR_INVALID_CLIENT_ID
+ */
+export function checkOwnClientId (id: unknown): asserts id is string {
+  checkClientId(id)
+  if (id.startsWith(MADE_HERE)) throw new SSE_ERR_INVALID_CLIENT_ID(`A client id must not begin with "${MADE_HERE}": such ids are made by the hub`)
 }

@@ -229,6 +229,11 @@ export interface Broker {
    * asks for what happened before this instance began. A broker that keeps nothing leaves it out.
    */
   past? (targets: readonly string[]): Promise<ReadonlyMap<string, BrokerPast>>
+  /**
+   * How long a new stream waits for what `past` and {@link BrokerPlaceAhead.arrived} answer, in milliseconds. Default: 5000. A
+   * stream that got no answer in time begins without it, and is told `recovered: false`.
+   */
+  readonly answerTimeout?: number
   /** The streams of all instances. A broker within one process leaves it out, because the hub knows all streams. */
   readonly presence?: BrokerPresence
   /** For {@link SSEHub.stats} and the metrics. It is called often and must answer from memory. A broker may leave it out. */

@@ -16,8 +16,8 @@ export interface SSECompressOptions {
 /** Options of `reply.sse()`. */
 export interface SSEConnectOptions {
   /**
-   * The client's id: 1 to 256 characters without CR, LF and NUL. Several streams may share one. What `toClient` sends to an
-   * id that a route gave is kept and replayed. Take it from the authenticated user, never from the request. Default: 128
+   * The client's id: 1 to 256 characters without CR, LF and NUL, and not with `~` at its beginning. Several streams may share one. What `toClient` sends to an
+   * id that a route gave is kept and replayed. Take it from the authenticated user, never from the request. Default: `~` and 128
    * random bits, which nobody can guess.
    */
   id?: string
@@ -98,12 +98,16 @@ export interface SSEClient {
   stream<Name extends SSEEventName> (
     source: AsyncIterable<unknown> | Iterable<unknown> | Readable, options: SSEStreamOptions<Name>): Promise<boolean>
   /**
-   * Subscribes the client to a channel from now on. Nothing is replayed. Does nothing where the client is in the channel, or
-   * is `closed`.
+   * Subscribes the client to a channel. Before the first bytes of the stream that counts as if the route had named the channel: the
+   * client gets what it missed there. Later nothing is replayed, and the channel is this connection's alone: after a reconnect the
+   * client is in the route's channels again. Does nothing where the client is in the channel, or is `closed`.
    * @throws {@link SSE_ERR_INVALID_CHANNEL}, {@link SSE_ERR_TOO_MANY_CHANNELS}
    */
   join (channel: string): void
-  /** Unsubscribes the client from a channel. Does nothing where the client is not in the channel, or is `closed`. */
+  /**
+   * Unsubscribes the client from a channel. Before the first bytes of the stream it gets nothing of the channel at all. Does nothing where the client is not in the channel, or
+   * is `closed`.
+   */
   leave (channel: string): void
   /**
    * Sends what waits, then ends the stream. The reason is `'server'`. A browser's `EventSource` reconnects (WHATWG HTML

@@ -59,7 +59,7 @@ export abstract class Backlog {
 
   /** Whether more waits than one write takes. */
   protected get isLong (): boolean {
-    return this.#side !== null
+    return this.#side !== null && (this.#batch.count > 0 || this.#side.size > MAX_WRITE)
   }
 
   /** Events that have left the line. */
@@ -70,20 +70,21 @@ export abstract class Backlog {
   /**
    * Puts an event in line. It allocates nothing when another client with the same list already has the event.
    * @param writable whether the client can be written to now; if not, of each state only the newest event waits
+   * @param begun whether the first bytes were written; before that, a change of the channels takes events out of the line again
    */
-  protected put (frame: Frame, writable: boolean): void {
-    if (this.#side === null && (writable || frame.place.states === null) && this.#batch.admits(frame)) {
+  protected put (frame: Frame, writable: boolean, begun: boolean): void {
+    if (begun && this.#side === null && (writable || frame.place.states === null) && this.#batch.admits(frame)) {
       this.#batch = this.#host.batches.add(this.#batch, frame)
       this.#enqueued++
     } else {
-      this.#putAside(frame)
+      this.#putAside(frame, begun ? this.#statesOf(frame) : null)
     }
   }
 
-  #putAside (frame: Frame): void {
+  #putAside (frame: Frame, states: readonly string[] | null): void {
     this.#side ??= new SideLine()
     const before = this.#side.places
-    this.#host.counters.conflated += this.#side.push(frame, this.#statesOf(frame))
+    this.#host.counters.conflated += this.#side.push(frame, states)
     this.#enqueued += this.#side.places - before
   }
 
@@ -94,6 +95,25 @@ export abstract class Backlog {
   #statesOf ({ place: { states } }: Frame): readonly string[] | null {
     if (states === null || states.length === 1) return states
     return states.filter(state => this.isIn(channelOf(state)))
+  }
+
+  /**
+   * Takes the events of a channel out of the line, because the client has left it before the first bytes. An event for two channels
+   * stays where the client is in the other one.
+   */
+  protected dropChannel (channel: string): void {
+    this.#remove(({ place: { targets } }) => targets !== null && targets.includes(channel) && !targets.some(target => this.isIn(target)))
+  }
+
+  /** Takes the kept events of some targets out of the line, up to a position. Called before the first bytes are written. */
+  dropKept (targets: readonly string[], position: number): void {
+    const replayed = new Set(targets)
+    this.#remove(({ place }) => place.id !== null && place.position <= position && place.targets!.some(target => replayed.has(target)))
+  }
+
+  #remove (unwanted: (frame: Frame) => boolean): void {
+    this.#side?.remove(unwanted)
+    if (this.#side?.isEmpty === true) this.#side = null
   }
 
   /** For the next event that is put in line. Resolves to true when the socket has taken it, and to false when it never will. */
@@ -127,7 +147,7 @@ export abstract class Backlog {
 
   #takeAside (side: SideLine): Chunk {
     const frames = side.take(MAX_WRITE)
-    if (side.places === 0) this.#side = null
+    if (side.isEmpty) this.#side = null
     this.#host.counters.delivered += frames.length
     return this.#encoding.join(frames, frames.reduce((sum, { size }) => sum + size, 0))
   }
@@ -161,7 +181,7 @@ export abstract class Backlog {
     const side = this.#side
     if (side !== null) {
       count += side.drop(this.waitingBytes + buffered - limit)
-      if (side.places === 0) this.#side = null
+      if (side.isEmpty) this.#side = null
     }
     this.#lost += count
     this.#sends?.dropped(begin, this.#taken)

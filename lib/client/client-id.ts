@@ -1,5 +1,6 @@
-// Makes ids for clients whose route gives none. It must not know of clients.
+// Makes ids for clients whose route gives none, and tells them from a route's. It must not know of clients.
 import { randomFillSync } from 'node:crypto'
+import { MADE_HERE } from '../names.js'
 
 const ID_BYTES = 16
 // One call to the system makes many ids. A call for each would cost 10 µs, which is a twentieth of the cost of a new stream.
@@ -14,4 +15,14 @@ export function randomId (): string {
   }
   used += ID_BYTES
   return pool.toString('base64url', used - ID_BYTES, used)
+}
+
+/** An id for a client whose route gives none. */
+export function randomClientId (): string {
+  return MADE_HERE + randomId()
+}
+
+/** Whether a hub made this client id, on whichever instance. No client comes back with it. */
+export function isRandomClientId (id: string): boolean {
+  return id.startsWith(MADE_HERE)
 }

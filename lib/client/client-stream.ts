@@ -16,6 +16,8 @@ export abstract class ClientStream extends Backlog {
   blockedAt = this.writtenAt
   /** Whether the stream is open, and its socket takes bytes: it has refused none since it last drained. */
   ready = false
+  /** Whether nothing but heartbeats may be written yet, because it is not known what the client missed. */
+  protected held = false
 
   readonly #host: BacklogHost
   /** Adds this client's own gzip head and end to the blocks that clients share; `null` for a plain stream. */
@@ -59,9 +61,9 @@ export abstract class ClientStream extends Backlog {
     return this.#stream.piped
   }
 
-  /** Whether the socket has refused bytes and has not drained since. */
+  /** Whether the socket has refused bytes and has not drained since. A held client waits for the broker, and not for its socket. */
   get blocked (): boolean {
-    return this.#stream.open && !this.ready
+    return this.#stream.open && !this.ready && !this.held
   }
 
   /**

@@ -4,6 +4,7 @@
 // Example: a client comes back with the id of event 50, and event 60 is the newest. It gets 51 to 60 from history, and 61 and
 // later ones live. `recovered` is true, unless one of 51 to 60 is not kept any more.
 import type { Broker, BrokerPlaceAhead, SSEReplay } from '../../types/index.js'
+import { answerWithin } from '../broker-failure.js'
 import type { HistoryLoader } from '../history/loader.js'
 import type { Page, Replay, Replays } from '../history/replay.js'
 import type { Encoding } from '../wire/encoding.js'
@@ -41,9 +42,11 @@ export interface OpeningSettings {
 export interface Opened {
   /** The client gets no live event up to this position. */
   position: number
-  /** Writes nothing to it until `release`. */
+  /** Writes nothing but heartbeats to it until `release`. */
   hold (): void
   release (): void
+  /** Takes the kept events of some targets out of the line, up to a position: they come by the replay. */
+  dropKept (targets: readonly string[], position: number): void
 }
 
 /** What is written next. */
@@ -74,7 +77,13 @@ export class Opening {
   readonly #place: number | BrokerPlaceAhead
   /** Whether the client brought an id, and that is a place in the present order. */
   #resumes = false
+  /** Whether events of a channel that the client joined meanwhile are lost to it. */
+  #incomplete = false
   #begun = false
+  /** The answers of the broker that the client waits for. */
+  #waits = 0
+  /** When the client stops waiting, in the time of `performance.now()`. */
+  #deadline = 0
 
   constructor (host: OpeningHost, { clientId, greeting, retry, mode, lastEventId, targets, names, encoding }: OpeningSettings) {
     this.#host = host
@@ -95,14 +104,61 @@ export class Opening {
     const replay = this.#replay
     if (replay === null) return
     const place = this.#place
-    const ready = typeof place === 'number' ? this.#beginAt(replay, place) : this.#beginAhead(replay, place, client)
-    if (ready === null) return
-    client.hold()
+    this.#deadline = performance.now() + this.#host.loader.answerTimeout
+    this.#wait(client, typeof place === 'number' ? this.#beginAt(replay, place) : this.#beginAhead(replay, place, client))
+  }
+
+  /** Whether the first step was made. */
+  get begun (): boolean {
+    return this.#begun
+  }
+
+  /**
+   * The targets have changed before the first step. That counts as if the route had given them.
+   *
+   * Example: the client connected at position 60, and joins "b" at 65. Event 63 was for "a", where the client is, so it is in line.
+   * Event 64 was for "b". If 64 came by the replay and 63 after it, the client could lose 63: it would resume after 64. So the
+   * replay now ends at 65, and gives both.
+   */
+  retarget (targets: readonly string[], client: Opened): void {
+    const replay = this.#replay
+    if (replay === null) return
+    const { position, replays, broker } = this.#host
+    const before = { ...replay, cursor: replay.end, end: position, told: -1 }
+    const joined = { ...before, targets: targets.filter(target => !replay.targets.includes(target)) }
+    replay.targets = targets
+    if (replays.lost(joined) || replays.pending(joined)) {
+      if (this.#replays && !replays.lost(before)) {
+        client.dropKept(targets, position)
+        replay.end = position
+        this.#head = broker.head()
+      } else {
+        this.#incomplete = true
+      }
+    }
+    this.#wait(client, this.#complete(targets, replay.cursor))
+  }
+
+  /** Holds the client until the answer has come, or the time for that is over (`#inTime`). */
+  #wait (client: Opened, answer: Promise<void> | null): void {
+    if (answer === null) return
     const failed = (error: unknown): void => {
       this.#resumes = false
       this.#host.unknown(this.#clientId, error)
     }
-    ready.catch(failed).then(() => client.release()).catch(failed)
+    this.#waits++
+    client.hold()
+    answer.catch(failed).then(() => { if (--this.#waits === 0) client.release() }).catch(failed)
+  }
+
+  /** Makes history complete for some targets, after a position. `null` where it is so now. */
+  #complete (targets: readonly string[], after: number): Promise<void> | null {
+    const complete = this.#host.loader.complete(targets, after)
+    return complete === null ? null : this.#inTime(complete)
+  }
+
+  #inTime<Answer> (answer: Promise<Answer>): Promise<Answer> {
+    return answerWithin(Math.max(0, this.#deadline - performance.now()), answer)
   }
 
   /**
@@ -113,7 +169,7 @@ export class Opening {
     this.#resumes = position >= 0
     replay.fresh = position < 0
     replay.cursor = Math.max(position, 0)
-    return this.#host.loader.complete(replay.targets, replay.cursor)
+    return this.#complete(replay.targets, replay.cursor)
   }
 
   /**
@@ -123,7 +179,7 @@ export class Opening {
    */
   async #beginAhead (replay: Replay, { position, arrived }: BrokerPlaceAhead, client: Opened): Promise<void> {
     client.position = replay.end = position
-    const isPlace = await arrived.catch(error => {
+    const isPlace = await this.#inTime(arrived).catch(error => {
       // Nobody knows whether the place exists, so the client is opened as if it did not. Else it could lose events.
       this.#host.unknown(this.#clientId, error)
       return false
@@ -169,7 +225,7 @@ export class Opening {
     this.#begun = true
     const { replays } = this.#host
     const replay = this.#replay
-    let recovered = this.#resumes
+    let recovered = this.#resumes && !this.#incomplete
     if (replay !== null) {
       if (replays.lost(replay)) recovered = false
       // The client gets no kept events, so one event that it missed is a loss.

@@ -16,8 +16,8 @@ export interface OutboxHost extends BacklogHost {
   readonly maxBufferedBytes: number
   /** What happens when more waits: the oldest events are dropped (true), or the client is disconnected (false). */
   readonly dropsOldest: boolean
-  /** Makes a heartbeat. It has the newest event's id, unless the client was told that id already. */
-  beat (told: string): { readonly chunk: Chunk, readonly head: string }
+  /** Makes a heartbeat. It has the newest event's id, unless the client was told that id already, or must not resume: `null`. */
+  beat (told: string | null): { readonly chunk: Chunk, readonly head: string }
   /** More waits than `maxBufferedBytes`. */
   tooSlow (outbox: Outbox): void
   /** The oldest events were dropped. */
@@ -47,8 +47,6 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
   #beatDue = false
   /** The newest id that the client was told by the greeting or a heartbeat. */
   #headTold = ''
-  /** Whether nothing may be written yet, because it is not known what the client missed. */
-  #held = false
   #ending = false
   #farewell: Chunk | null = null
 
@@ -66,7 +64,7 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
   /** Puts an event in line. The hot path of a publish: it runs no application code, and throws nothing. */
   push (frame: Frame): void {
     const host = this.#host
-    this.put(frame, this.ready)
+    this.put(frame, this.ready, this.begun)
     if (!this.ready) {
       // Only a client that can't be written to can be slow.
       if (this.bufferedBytes > host.maxBufferedBytes) this.#tooMuch()
@@ -87,9 +85,15 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
 
   /** Asks for a heartbeat. Another write before it takes its place. */
   beat (): void {
+    if (this.held) return this.#beatHeld()
     if (!this.ready || this.#beatDue || this.#ending) return
     this.#beatDue = true
     this.#host.scheduler.add(this)
+  }
+
+  /** A held client must not resume after an event that it did not get, so this heartbeat has no id. */
+  #beatHeld (): void {
+    if (this.#stream.open && !this.#ending) this.write([this.encoded(this.#host.beat(null).chunk)], Math.floor(performance.now()))
   }
 
   // How it begins.
@@ -99,11 +103,7 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
    * The first of them can read while the requests of the others are handled.
    */
   onOpen (): void {
-    if (this.#held) {
-      // A held client counts as blocked. Without this time it would count as stalled at once.
-      this.blockedAt = Math.floor(performance.now())
-      return this.#flushHead()
-    }
+    if (this.held) return this.#flushHead()
     this.ready = true
     process.nextTick(() => this.#host.scheduler.visitNow(this))
   }
@@ -117,13 +117,30 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
     }
   }
 
+  /** Whether the first bytes were made. */
+  get begun (): boolean {
+    return this.#opening === null || this.#opening.begun
+  }
+
   hold (): void {
-    this.#held = true
+    this.held = true
+    // It was to be written to at the end of this turn.
+    if (this.ready) this.#flushHead()
+    this.ready = false
   }
 
   release (): void {
-    this.#held = false
+    this.held = false
     if (this.#stream.open) this.onOpen()
+  }
+
+  /**
+   * The client's targets have changed before its first bytes. That counts as if the route had given them.
+   * @param left the channel that the client has left; `null` where it has joined one
+   */
+  retarget (targets: readonly string[], left: string | null): void {
+    if (left !== null) this.dropChannel(left)
+    this.#opening!.retarget(targets, this)
   }
 
   /** The broker skipped to a position: later events come live. So a replay that would end after the position ends at it. */
@@ -134,7 +151,7 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
   // How it goes on.
 
   onDrain (): void {
-    if (this.ready || this.#held || !this.#stream.open) return
+    if (this.ready || this.held || !this.#stream.open) return
     this.ready = true
     this.settleSends()
     this.#host.scheduler.add(this)

@@ -58,6 +58,10 @@ export class SideLine {
     return this.#came - this.#left
   }
 
+  get isEmpty (): boolean {
+    return this.#first === null
+  }
+
   /**
    * Puts an event in line.
    * @param states those that the event tells and that concern the client; `null` where it has no key
@@ -139,6 +143,11 @@ export class SideLine {
       this.#leave(this.#first)
     }
     return count
+  }
+
+  /** Removes some of the events, which must have no key: what they tell may concern others in line. */
+  remove (unwanted: (frame: Frame) => boolean): void {
+    for (let slot = this.#first; slot !== null; slot = slot.next) if (unwanted(slot.frame)) this.#unlink(slot)
   }
 
   /** Removes the first slot. */

@@ -4,6 +4,9 @@ import type { Broker, BrokerPast } from '../../types/broker.js'
 import type { History } from './history.js'
 import { formatEvent } from '../wire/format.js'
 
+/** How long the broker may take to answer, in milliseconds, where it does not say so itself. */
+const ANSWER_TIMEOUT = 5000
+
 export class HistoryLoader {
   readonly #broker: Broker
   readonly #history: History
@@ -20,6 +23,11 @@ export class HistoryLoader {
   constructor (broker: Broker, history: History) {
     this.#broker = broker
     this.#history = history
+  }
+
+  /** How long a client or a caller waits for the broker's answer, in milliseconds. */
+  get answerTimeout (): number {
+    return this.#broker.answerTimeout ?? ANSWER_TIMEOUT
   }
 
   beginAt (position: number): void {

@@ -1,13 +1,9 @@
 // Reads the present states of a channel for the application. This file must not know of clients.
 import type { SSEState } from '../../types/index.js'
-import { unavailable } from '../broker-failure.js'
-import { SSE_ERR_BROKER_UNAVAILABLE } from '../errors.js'
+import { answerWithin, unavailable } from '../broker-failure.js'
 import type { History } from './history.js'
 import type { HistoryLoader } from './loader.js'
 import { readEvent } from '../wire/format.js'
-
-/** How long the broker may take to answer, in milliseconds. */
-const ANSWER_TIMEOUT = 5000
 
 export class States {
   readonly #history: History
@@ -35,16 +31,10 @@ export class States {
   async #complete (target: string): Promise<void> {
     const complete = this.#loader.complete([target], 0)
     if (complete === null) return
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(new SSE_ERR_BROKER_UNAVAILABLE('it did not answer', false)), ANSWER_TIMEOUT)
-    })
     try {
-      await Promise.race([complete, late])
+      await answerWithin(this.#loader.answerTimeout, complete)
     } catch (error) {
       throw unavailable(error)
-    } finally {
-      clearTimeout(timer)
     }
   }
 }

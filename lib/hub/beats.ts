@@ -28,8 +28,9 @@ export class Beats {
     this.#plain = this.#format(null)
   }
 
-  /** @param told the newest id that the client was told */
-  for (told: string): Beat {
+  /** @param told the newest id that the client was told; `null` where it must be told none */
+  for (told: string | null): Beat {
+    if (told === null) return { chunk: this.#plain, head: '' }
     const head = this.#head(told)
     if (told === head) return { chunk: this.#plain, head }
     if (this.#withHead?.head !== head) this.#withHead = { chunk: this.#format(head), head }

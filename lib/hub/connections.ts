@@ -1,10 +1,10 @@
 // Opens clients, moves them between channels and ends them. It must not know what is sent to them, nor of requests and replies.
 import type { SSEConnectOptions, SSEDisconnectReason, SSEMetadata } from '../../types/index.js'
 import { Client, type ClientHost } from '../client/client.js'
-import { randomId } from '../client/client-id.js'
+import { randomClientId } from '../client/client-id.js'
 import { Opening, type OpeningHost } from '../client/opening.js'
 import { SSE_ERR_TOO_MANY_CHANNELS } from '../errors.js'
-import { checkChannel, checkClientId, checkEventName } from '../names.js'
+import { checkChannel, checkEventName, checkOwnClientId } from '../names.js'
 import { checkConnectOptions, compressionOf, USUAL_RETRY, type HubOptions } from '../options.js'
 import type { Counters } from '../observe/counters.js'
 import type { DataFormat } from '../schemas/data.js'
@@ -16,7 +16,7 @@ import type { HubLog } from './hub-log.js'
 import type { Listeners } from './listeners.js'
 import type { Presence } from './presence.js'
 import type { Registry } from './registry.js'
-import { BROADCAST, clientTarget } from './targets.js'
+import { targetsOf } from './targets.js'
 import type { Work } from './work.js'
 
 export interface ConnectionsParts {
@@ -65,12 +65,11 @@ export class Connections {
     const checked = checkConnectOptions(options)
     if (channels.length > usual.maxChannelsPerClient) throw new SSE_ERR_TOO_MANY_CHANNELS(usual.maxChannelsPerClient)
     const stable = checked.id !== undefined
-    if (stable) checkClientId(checked.id)
-    const id = stable ? checked.id as string : randomId()
+    if (stable) checkOwnClientId(checked.id)
+    const id = stable ? checked.id as string : randomClientId()
     const names = this.#filter(checked.events)
     const broadcast = checked.broadcast ?? true
-    const targets = broadcast ? [BROADCAST, ...channels] : [...channels]
-    if (stable) targets.push(clientTarget(id))
+    const targets = targetsOf({ id, stable, broadcast }, channels)
     const compression = compressionOf(checked.compress, usual.compress)
     const encoding = encodings.of(compression !== null && requested.admitsGzip() ? compression : null)
     const lastEventId = checked.lastEventId === undefined ? requested.lastEventId() : checked.lastEventId || null
@@ -135,6 +134,7 @@ export class Connections {
     work.begin()
     try {
       registry.join(client, channel)
+      if (!client.begun) client.retarget(targetsOf(client, client.channelNames()), null)
       presence.announce(client)
       listeners.joined(client, channel)
     } finally {
@@ -148,6 +148,7 @@ export class Connections {
     work.begin()
     try {
       registry.leave(client, channel)
+      if (!client.begun) client.retarget(targetsOf(client, client.channelNames()), channel)
       presence.announce(client)
       listeners.left(client, channel)
     } finally {

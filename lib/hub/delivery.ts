@@ -12,7 +12,7 @@ import { formatEvent, formatGap } from '../wire/format.js'
 import type { FanoutTimer } from './fanout-timer.js'
 import type { HubLog } from './hub-log.js'
 import type { Registry } from './registry.js'
-import { BROADCAST, idOf } from './targets.js'
+import { BROADCAST } from './targets.js'
 import type { Work } from './work.js'
 
 /**
@@ -90,7 +90,7 @@ export class Delivery {
       counters.published++
       if (id !== null && kept.length > 0) history.add({ position, name, except, compress, key, remove, raw, text, size }, kept)
       let recipients = 0
-      const place: Place = { position, id, before: this.#newestId, states: key === '' ? null : targets.map(target => targetState(target, name, key)) }
+      const place: Place = { position, id, before: this.#newestId, targets, states: key === '' ? null : targets.map(target => targetState(target, name, key)) }
       if (id !== null) this.#newestId = id
       const frame = new Frame(text, size, compress, place)
       for (const target of targets) {
@@ -181,15 +181,6 @@ export class Delivery {
     } finally {
       work.end()
     }
-  }
-
-  /** The targets for which an event is kept: none where it is for a random client id, because that client can't come back. */
-  keptOf (targets: readonly string[]): readonly string[] {
-    // An event for a client id has no other target.
-    const id = idOf(targets[0]!)
-    if (id === null) return targets
-    const [client] = this.#parts.registry.withId(id)
-    return client === undefined || client.stable ? targets : []
   }
 
   /**

@@ -9,7 +9,7 @@ import type { DataFormat } from '../schemas/data.js'
 import type { Delivery } from './delivery.js'
 import type { Diagnostics } from './diagnostics.js'
 import type { HubLog } from './hub-log.js'
-import { idOf } from './targets.js'
+import { idOf, keptOf } from './targets.js'
 import type { Work } from './work.js'
 
 /** The public interface has a type for each kind of options. This is one type for all of them. */
@@ -66,7 +66,7 @@ export class Publisher {
         // An event for one client is compressed alone. Together with data that others may choose, its length would tell about its
         // content.
         compress: checked.compress ?? idOf(to[0]!) === null,
-        kept: transient ? [] : this.#delivery.keptOf(to)
+        kept: transient ? [] : keptOf(to)
       }
       return this.#accepted(event, checked.idempotencyKey ?? '')
     } catch (error) {

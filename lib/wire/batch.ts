@@ -10,6 +10,8 @@ export interface Place {
   readonly id: string | null
   /** The newest id before this event. */
   readonly before: string
+  /** What the event is for. `null` where it is for one client alone. */
+  readonly targets: readonly string[] | null
   /** The states that the event tells, one for each target, as `targetState` writes them. `null` where it has no key. */
   readonly states: readonly string[] | null
 }
@@ -25,7 +27,7 @@ export function channelOf (state: string): string {
 }
 
 /** The place of an event that is not in the order: it is for one client alone, or from the hub itself. */
-const NOWHERE: Place = { position: 0, id: null, before: '', states: null }
+const NOWHERE: Place = { position: 0, id: null, before: '', targets: null, states: null }
 
 /** An event on its way to sockets. It has its text first, and its bytes once the first client needs them. */
 export class Frame {

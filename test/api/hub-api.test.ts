@@ -101,7 +101,7 @@ t.test('a client without options gets a random id, no metadata and no last event
   const ids = new Set<string>()
   for (let n = 0; n < 20; n++) {
     const { client, raw } = await open()
-    t.match(client.id, /^[\w-]{22}$/, '128 bits')
+    t.match(client.id, /^~[\w-]{22}$/, '128 bits')
     t.strictSame(client.metadata, {})
     t.equal(client.lastEventId, null)
     t.strictSame([...client.channels], [])

@@ -10,6 +10,8 @@ import { ERROR, MemoryLog, WARN } from '../support/memory-log.js'
 import { Onlookers } from '../support/onlookers.js'
 import { opener, received, type Open } from '../support/open.js'
 
+const HEARTBEAT = ':\n\n'
+
 interface Setting {
   readonly app: FastifyInstance
   readonly broker: Broker
@@ -153,24 +155,31 @@ for (const [what, broker] of [
     position: (id: string) => id === 'place' ? { position: 100, arrived: new Promise<boolean>(() => {}) } : -1
   })]
 ] as const) {
-  t.test(`where ${what}, that client alone waits, and goes after stallTimeout`, async t => {
-    const { app, log, open, onlookers } = await setting(t, broker(), { stallTimeout: 500 })
-    const gone = nextDisconnect(app)
+  t.test(`where ${what}, that client alone waits, gets heartbeats, and its stream begins without the answer`, async t => {
+    const { app, log, open, onlookers } = await setting(t, Object.assign(broker(), { answerTimeout: 600 }), { stallTimeout: 100, heartbeatInterval: 20 })
+    const reasons = recordDisconnects(app)
     const { client, raw } = await open('room', {}, { 'last-event-id': 'place' })
     let sent: boolean | undefined
-    client.send('own', 1).then(taken => { sent = taken })
+    const own = client.send('own', 1).then(taken => { sent = taken })
     for (let i = 0; i < 5; i++) {
       await app.sse.toChannel('room', 'for it', i)
       await onlookers.publish(t)
     }
-    const { reason } = await gone
-    t.equal(reason, 'stalled')
-    await raw.untilClosed()
-    t.equal(raw.body.length, 0)
-    t.equal(sent, false)
+    // By the fifteenth heartbeat it has waited for longer than `stallTimeout`.
+    await raw.until(() => raw.text.length >= 15 * HEARTBEAT.length)
+    t.equal(raw.text.replaceAll(HEARTBEAT, ''), '', 'no heartbeat has an id: the client must not resume after it')
+    t.equal(sent, undefined)
+    await raw.until(() => raw.text.includes('data: 4\n') && raw.text.includes('event: own'))
+    t.equal(raw.events[0]!.event, 'sse:open')
+    t.strictSame(raw.events.filter(({ event }) => event === 'for it').map(({ data }) => data), ['0', '1', '2', '3', '4'])
+    t.match(raw.events[0]!.data, '"recovered":false')
+    await own
+    t.equal(sent, true)
+    t.strictSame(reasons, [])
+    client.close()
     await onlookers.check(t)
-    t.equal(app.sse.stats().slowDisconnects, 1)
-    t.match(log.complaints, [{ level: WARN, stalledClients: 1 }])
+    t.equal(app.sse.stats().slowDisconnects, 0)
+    t.match(log.complaints, [{ level: WARN, clientId: client.id, err: { code: 'SSE_ERR_BROKER_UNAVAILABLE' } }])
   })
 
   t.test(`where ${what}, app.close() ends`, async t => {

@@ -504,7 +504,7 @@ t.test('a stream looks as it does on the wire', async t => {
   app.get('/', (_request, reply) => { reply.sse('lobby') })
   await app.sse.toChannel('elsewhere', 'message', 'before')
   const stream = (await app.inject({ url: '/', payloadAsStream: true })).stream()
-  const opaque = (text: string): string => text.replaceAll(/"clientId":"[\w-]{22}"/g, 'CLIENT').replaceAll(/^id: [\w-]+-\d+$/gm, 'ID')
+  const opaque = (text: string): string => text.replaceAll(/"clientId":"~[\w-]{22}"/g, 'CLIENT').replaceAll(/^id: [\w-]+-\d+$/gm, 'ID')
   const block = opaque(blockWith('retry: 3000\nevent: sse:open'))
   await app.sse.toChannel('lobby', 'message', { user: 'alice', text: 'hi' })
   let text = ''

@@ -151,7 +151,18 @@ t.test('events to a client with a random id are not kept, because no client can 
   const stream = await open()
   await app.sse.toClient(stream.client.id, 'only once', null)
   t.strictSame(await receivedNames(stream), ['only once'])
+  stream.raw.destroy()
+  while (app.sse.clientCount() > 0) await new Promise(resolve => setImmediate(resolve))
+  await app.sse.toClient(stream.client.id, 'to a client that is gone', null)
   t.equal(app.sse.stats().historyEvents, 0)
+})
+
+t.test('a route can\'t give an id as the hub makes them', async t => {
+  const app = await buildApp(t)
+  app.get('/', (_request, reply) => reply.sse([], { id: '~alice' }))
+  const { statusCode, body } = await app.inject('/')
+  t.equal(statusCode, 400)
+  t.match(body, 'SSE_ERR_INVALID_CLIENT_ID')
 })
 
 t.test('a client without broadcasts gets none in its replay', async t => {

@@ -7,8 +7,8 @@ import { Batches, Frame, type Batch } from '../../lib/wire/batch.js'
 import { Plain } from '../../lib/wire/encoding.js'
 import { coreOf } from '../../lib/hub/hub.js'
 import { Chunk, MAX_WRITE } from '../../lib/wire/chunk.js'
-import { buildApp, nextClient } from '../support/app.js'
-import { dechunk, RawClient } from '../support/raw-client.js'
+import { buildApp } from '../support/app.js'
+import { dechunk } from '../support/raw-client.js'
 import { opener } from '../support/open.js'
 import { Random } from '../support/random.js'
 
@@ -159,24 +159,19 @@ t.test('an idle hub keeps no list after its delivery', async t => {
 
 t.test('a client for which one event waits keeps only that event', async t => {
   const app = await buildApp(t, { historySize: 0 })
-  let finishHook = (): void => {}
-  app.addHook('onSend', (request, _reply, _payload, done) => {
-    if (request.url === '/late') finishHook = done
-    else done()
-  })
-  app.get('/late', (_request, reply) => { reply.sse('late') })
   const open = await opener(t, app)
   const held = watchLists(app)
   const other = await open('other')
-  const connected = nextClient(app)
-  const late = new RawClient(Number(other.raw.socket.remotePort), { path: '/late' })
-  t.teardown(() => late.destroy())
-  await connected
+  const { raw: late } = await open('late')
+  await late.untilEvents(1)
+  late.socket.pause()
+  // Its socket refuses bytes now, and the hub holds none of them.
+  while (app.sse.stats().bufferedBytes === 0) await app.sse.toChannel('late', 'filling', 'x'.repeat(60_000), { raw: true })
   await app.sse.toChannels(['late', 'other'], 'message', 'both')
   for (let n = 0; n < 1000; n++) await app.sse.toChannel('other', 'message', n)
   await other.raw.until(() => other.raw.text.includes('data: 999\n'))
   t.equal(await held(), 1)
-  finishHook()
-  await late.untilEvents(2)
-  t.match(late.events[1], { data: '"both"' })
+  late.socket.resume()
+  await late.until(() => late.text.includes('event: message\n'))
+  t.match(late.events.at(-1), { data: '"both"' })
 })

@@ -13,7 +13,7 @@ const SIZE = frameOf(1, ['a'], 10).size
 /** An event with a position in the hub's order. */
 function frameOf (position: number, states: readonly string[] | null, pad = 10, { id = `id-${position}`, before = `id-${position - 1}` }: Partial<Place> = {}): Frame {
   const text = formatEvent(id, 'n', JSON.stringify({ position: String(position).padStart(6), pad: 'x'.repeat(pad) }), -1)
-  return new Frame(text, Buffer.byteLength(text), false, { position, id, before, states })
+  return new Frame(text, Buffer.byteLength(text), false, { position, id, before, targets: null, states })
 }
 
 /** An event for this client alone. */
@@ -224,7 +224,7 @@ class Run {
       this.#ids.set(id, position)
       this.#newestId = id
     }
-    return { position, id, before, states: null }
+    return { position, id, before, targets: null, states: null }
   }
 
   #push (): void {

@@ -151,6 +151,10 @@ export class RedisBroker implements Broker, LogReaderHost {
     return await this.#positions.reach(position, this.#times.timeout)
   }
 
+  get answerTimeout (): number {
+    return this.#times.timeout
+  }
+
   past (targets: readonly string[]): Promise<ReadonlyMap<string, BrokerPast>> {
     return this.#history.read(targets)
   }
