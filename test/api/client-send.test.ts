@@ -124,6 +124,20 @@ t.test('an event of client.send() in the handler comes directly after the greeti
   t.match(body, /event: sse:open\n(?:.+\n)+\nevent: hello\ndata: 1\n\n$/)
 })
 
+t.test('a send() that waits for the socket resolves when the socket drains, with nothing sent after it', async t => {
+  const { app, open } = await unixHub(t, { maxBufferedBytes: 8_000_000, heartbeatInterval: 0 })
+  const { reader, client } = await open({ paused: true })
+  let pending: Promise<boolean> | undefined
+  while (pending === undefined) {
+    const sent = client.send('filling', 'x'.repeat(60_000), { raw: true })
+    await new Promise(resolve => setImmediate(resolve))
+    // Bytes wait where the socket has refused some. Then nothing else is sent.
+    if (app.sse.stats().bufferedBytes > 0) pending = sent
+  }
+  reader.resume()
+  t.equal(await pending, true)
+})
+
 t.test('client.send() refuses the same as a publish, and sends nothing', async t => {
   const app = await buildApp(t, { maxEventBytes: 1000 })
   const open = await opener(t, app)

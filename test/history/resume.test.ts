@@ -5,7 +5,8 @@ import { Type } from '@sinclair/typebox'
 import { EventSource } from 'eventsource'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import type { SSEPluginOptions } from '../../lib/index.js'
+import type { BrokerSink, SSEPluginOptions } from '../../lib/index.js'
+import { AsyncBroker } from '../support/async-broker.js'
 import { buildApp, listen, nextClient } from '../support/app.js'
 import { opener, received, receivedNames, type OpenStream } from '../support/open.js'
 import { RawClient } from '../support/raw-client.js'
@@ -405,4 +406,25 @@ t.test('a hub does not accept the event ids of another hub of the same app', asy
   await other.sse.toChannel('a', 'other', null)
   const open = await opener(t, other)
   t.strictSame((await received(await open('a', {}, { 'last-event-id': id }))).map(({ event }) => event), ['other'])
+})
+
+t.test('a client ahead of its instance, whose place turns out to be none, gets what came since the broker skipped, once', async t => {
+  const broker = new AsyncBroker()
+  let sink: BrokerSink
+  const { start } = broker
+  broker.start = async given => {
+    sink = given
+    await start.call(broker, given)
+  }
+  let answer = (_isPlace: boolean): void => {}
+  const arrived = new Promise<boolean>(resolve => { answer = resolve })
+  broker.position = (() => ({ position: 100, arrived })) as never
+  const app = await buildApp(t, { broker })
+  const open = await opener(t, app)
+  const stream = await open('a', {}, { 'last-event-id': 'async:100' })
+  sink!.skipTo(50)
+  broker.skip(50)
+  await publish(app, 'one')
+  answer(false)
+  t.strictSame(await begun(stream), { recovered: false, names: ['one'] })
 })

@@ -4,6 +4,7 @@ import type { Socket } from 'node:net'
 import { Transform, type Readable } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
+import type { Client } from '../../lib/client/client.js'
 import { nextDisconnect, recordDisconnects } from '../support/disconnects.js'
 import { MemoryLog, WARN } from '../support/memory-log.js'
 import { unixHub } from '../support/unix-hub.js'
@@ -132,3 +133,17 @@ async function fillKernel (app: FastifyInstance, channel: string): Promise<numbe
   }
   return published
 }
+
+t.test('a client whose socket lets bytes go, though some always wait in it, is not stuck', async t => {
+  const { open } = await unixHub(t)
+  const client = (await open()).client as unknown as Client
+  const socket = { open: true, buffered: 2000, left: 0 }
+  client.attach(socket as never)
+  client.ready = true
+  for (let now = 10_000; now <= 100_000; now += 10_000) {
+    socket.left += 100
+    t.equal(client.stuckSince(now), now)
+  }
+  t.equal(client.stuckSince(110_000), 100_000, 'nothing has left since the look before')
+  t.equal(client.stuckSince(120_000), 100_000)
+})

@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import t from 'tap'
+import type { Client } from '../../lib/client/client.js'
 import { buildApp, listen } from '../support/app.js'
 import { opener } from '../support/open.js'
 import { requestText } from '../support/raw-client.js'
@@ -149,4 +150,18 @@ t.test('2,000 idle clients all get their heartbeats', async t => {
   }
   await Promise.all(all)
   t.equal(app.sse.clientCount(), 2000)
+})
+
+t.test('a client that was closed gets no heartbeat after that, with the id of an event that it never got', async t => {
+  const app = await buildApp(t, { heartbeatInterval: 100_000 })
+  const open = await opener(t, app)
+  const { raw, client } = await open('room')
+  await raw.untilEvents(1)
+  client.close()
+  const { id } = await app.sse.toChannel('room', 'message', null)
+  // The look at all clients would ask for it in this turn.
+  ;(client as unknown as Client).beat()
+  await raw.until(() => raw.complete)
+  t.notMatch(raw.text, id)
+  t.notMatch(raw.text, /^:/m)
 })
