@@ -13,8 +13,9 @@ export type StreamData<Type> = [Type] extends [TSchema] ? Static<Type> : Type
  * The state of a stream:
  * - `'connecting'`: the stream was requested, and there is no answer yet
  * - `'open'`: events can arrive
- * - `'reconnecting'`: the stream was open, and was lost or silent; it comes back by itself
- * - `'refused'`: the answer was no stream, e.g. a 401 or a 503, and `EventSource` gave up; a new one is made later
+ * - `'reconnecting'`: the stream was lost, was silent, or could not be reached; it comes back by itself
+ * - `'refused'`: the answer was no stream, e.g. a 401 or a 503, and `EventSource` gave up, or it could not be made; a new one is made
+ *   later
  * - `'closed'`: `close()` or the signal closed the stream
  */
 export type StreamState = 'connecting' | 'open' | 'reconnecting' | 'refused' | 'closed'
@@ -79,9 +80,12 @@ export interface StreamOptions<Events extends object = Record<string, unknown>> 
    * Called for the hub's `sse:gap`: events were lost while the stream was open. `lost` is how many, `null` where nobody knows.
    */
   readonly onGap?: (gap: { readonly lost: number | null }) => void
-  /** Called at each change. With `'reconnecting'` and `'refused'` it gets what the `EventSource` tells about the reason. */
+  /**
+   * Called at each change, and never before `connect()` has returned. With `'reconnecting'` and `'refused'` it gets what the
+   * `EventSource` tells about the reason.
+   */
   readonly onState?: (state: StreamState, failure?: StreamFailure) => void
-  /** Called with what a listener or `parse` threw. Default: the platform's `reportError()`, else `console.error()`. */
+  /** Called with what a listener or `parse` threw, and what `EventSource` threw when it was made again. Default: the platform's `reportError()`, else `console.error()`. */
   readonly onError?: (error: unknown) => void
   /**
    * Opens the stream again after `timeout` without an event. The hub must have the same `heartbeatEvent`. The timeout must be
@@ -165,10 +169,10 @@ function report (error: unknown): void {
  * `events` are the server's schemas, imported as a type, or `connect<{ notification: Notification }>(…)`.
  *
  * `EventSource` restores a lost connection by itself (WHATWG HTML 9.2.3). After an answer that is no stream it gives up. Then
- * a new one is made, with the id of the last event in the query.
+ * a new one is made, with the id of the last event at the end of the query. The rest of the URL stays as it is.
  * @param url relative to that of the page, where there is one
- * @throws `TypeError` where the URL is not valid, where there is no `EventSource`, or where a time is not above 0 and at most
- * 24 days: such a timer would run at once, again and again
+ * @throws what `EventSource` throws at its first use, and `TypeError` where the URL is not valid, where there is no `EventSource`, or
+ * where a time is not above 0 and at most 24 days: such a timer would run at once, again and again
  */
 export function connect<Events extends object = Record<string, unknown>> (
   url: string | { readonly href: string },
@@ -183,9 +187,10 @@ export function connect<Events extends object = Record<string, unknown>> (
     if (!(time > 0 && time <= MAX_TIME)) throw new TypeError('"wait", "maxWait" and the heartbeat\'s "timeout" must be milliseconds')
   }
   const Source = EventSource
-  const target = new URL(typeof url === 'string' ? url : url.href, platform.document?.baseURI ?? platform.location?.href)
+  const address = new URL(typeof url === 'string' ? url : url.href, platform.document?.baseURI ?? platform.location?.href).href.split('#')[0]!
   const texts: readonly string[] = raw
   let state: StreamState = 'closed'
+  let returned = false
   let source: EventSourceLike | undefined
   /** Opens the stream again: after a refusal, or when no event arrives. */
   let timer: ReturnType<typeof setTimeout> | undefined
@@ -199,7 +204,9 @@ export function connect<Events extends object = Record<string, unknown>> (
   function change (now: StreamState, failure?: StreamFailure): void {
     if (state === now) return
     state = now
-    guard(() => onState?.(now, failure))
+    const tell = (): unknown => onState?.(now, failure)
+    // It may use the stream, which its caller does not have yet.
+    guard(returned ? tell : async () => { await undefined; return tell() })
   }
 
   function startIn (delay: number, next: StreamState): void {
@@ -211,11 +218,29 @@ export function connect<Events extends object = Record<string, unknown>> (
     if (heartbeat !== undefined) startIn(heartbeat.timeout, 'reconnecting')
   }
 
+  function refuse (failure: StreamFailure): void {
+    // The wait is random, so that clients that are refused together do not all come back together.
+    startIn(Math.min(wait, maxWait) * (1 + Math.random()) / 2, 'connecting')
+    wait *= 2
+    change('refused', failure)
+  }
+
+  /** A new EventSource knows no id and can't send the `Last-Event-ID` header. A signature may cover the rest of the query. */
+  function addressNow (): string {
+    if (lastEventId === '') return address
+    return `${address}${address.includes('?') ? '&' : '?'}${encodeURIComponent(lastEventIdQuery)}=${encodeURIComponent(lastEventId)}`
+  }
+
   function start (next: StreamState): void {
     stop()
-    // A new EventSource knows no id and can't send the `Last-Event-ID` header.
-    if (lastEventId !== '') target.searchParams.set(lastEventIdQuery, lastEventId)
-    const opened = source = new Source(target.href, { withCredentials })
+    let opened: EventSourceLike
+    try {
+      opened = source = new Source(addressNow(), { withCredentials })
+    } catch (error) {
+      if (!returned) throw error
+      guard(() => { throw error })
+      return refuse(error as StreamFailure)
+    }
 
     /** Some implementations still dispatch events for a while after `close()`. */
     function listen<Event> (type: string, listener: (event: Event) => void): void {
@@ -243,10 +268,7 @@ export function connect<Events extends object = Record<string, unknown>> (
         watch()
         change('reconnecting', failure)
       } else if (opened.readyState === CLOSED) {
-        // The wait is random, so that clients that are refused together do not all come back together.
-        startIn(Math.min(wait, maxWait) * (1 + Math.random()) / 2, 'connecting')
-        wait *= 2
-        change('refused', failure)
+        refuse(failure)
       }
     })
     receive('sse:open', greeting => onOpen?.(greeting), parseJson)
@@ -272,12 +294,13 @@ export function connect<Events extends object = Record<string, unknown>> (
 
   function open (): void {
     if (signal?.aborted === true) return
-    signal?.addEventListener('abort', close)
     wait = firstWait
     start('connecting')
+    signal?.addEventListener('abort', close)
   }
 
   open()
+  returned = true
   return {
     open,
     close,

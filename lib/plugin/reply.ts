@@ -60,5 +60,6 @@ function lastEventIdOf (header: string | string[] | undefined, url: string, para
   if (parameter === null) return null
   const query = url.indexOf('?')
   // A route's schema may remove it from `request.query`, so it is read from the URL.
-  return query === -1 ? null : new URLSearchParams(url.slice(query)).get(parameter) || null
+  // Clients append it to their URL. So where it is there twice, the last one is the newer one.
+  return query === -1 ? null : new URLSearchParams(url.slice(query)).getAll(parameter).at(-1) || null
 }

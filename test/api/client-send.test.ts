@@ -124,7 +124,7 @@ t.test('an event of client.send() in the handler comes directly after the greeti
   t.match(body, /event: sse:open\n(?:.+\n)+\nevent: hello\ndata: 1\n\n$/)
 })
 
-t.test('a send() that waits for the socket resolves when the socket drains, with nothing sent after it', async t => {
+t.test('a send() that waits for the socket resolves when the socket drains, with nothing sent after it', { timeout: 20_000 }, async t => {
   const { app, open } = await unixHub(t, { maxBufferedBytes: 8_000_000, heartbeatInterval: 0 })
   const { reader, client } = await open({ paused: true })
   let pending: Promise<boolean> | undefined

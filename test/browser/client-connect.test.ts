@@ -1,6 +1,7 @@
 // `connect()` of fastify-sse-hub/client, over real connections, with the two implementations of EventSource that users of
 // Node have. The tests of the examples run it in a browser.
 import { EventEmitter, getEventListeners, once } from 'node:events'
+import { setImmediate } from 'node:timers/promises'
 import { Type } from '@sinclair/typebox'
 import { EventSource } from 'eventsource'
 import type { FastifyInstance } from 'fastify'
@@ -424,10 +425,71 @@ t.test('a signal that is aborted already opens nothing, and a closed stream hold
 t.test('the address says where to begin, and is otherwise what was given', t => {
   t.equal(addressOf('http://localhost/a?b=c'), 'http://localhost/a?b=c')
   t.equal(addressOf(new URL('http://localhost/a')), 'http://localhost/a')
-  t.equal(addressOf('http://localhost/a?b=c', { lastEventId: 'x y&z' }), 'http://localhost/a?b=c&lastEventId=x+y%26z')
-  t.equal(addressOf('http://localhost/a?lastEventId=1', { lastEventId: '2' }), 'http://localhost/a?lastEventId=2')
+  t.equal(addressOf('http://localhost/a?b=c', { lastEventId: 'x y&z' }), 'http://localhost/a?b=c&lastEventId=x%20y%26z')
+  t.equal(addressOf('http://localhost/a?sig=a%20b~&flag#top', { lastEventId: '2' }), 'http://localhost/a?sig=a%20b~&flag&lastEventId=2', 'a signature stays valid')
+  t.equal(addressOf('http://localhost/a?lastEventId=1', { lastEventId: '2' }), 'http://localhost/a?lastEventId=1&lastEventId=2', 'the server takes the last')
   t.equal(addressOf('http://localhost/a', { lastEventId: '2', lastEventIdQuery: 'since' }), 'http://localhost/a?since=2')
   t.end()
+})
+
+t.test('onState may use the stream from its first call on', async t => {
+  const told: StreamState[] = []
+  const errors: unknown[] = []
+  const stream: Stream = connect('http://localhost/', {
+    EventSource: SilentSource,
+    onState () {
+      told.push(stream.state)
+      stream.close()
+    },
+    onError: error => { errors.push(error) }
+  })
+  t.strictSame(told, [])
+  await setImmediate()
+  t.strictSame([told, errors], [['connecting', 'closed'], []])
+})
+
+t.test('an EventSource that throws when it is made again is told, and made again later', async t => {
+  const timers = new HeldTimers(t)
+  let throws = false
+  const made: RefusedSource[] = []
+  class RefusedSource implements EventSourceLike {
+    readonly readyState = 2
+    readonly listeners: Record<string, (event: object) => void> = {}
+
+    constructor () {
+      if (throws) throw new Error('the policy forbids it')
+      made.push(this)
+    }
+
+    addEventListener (type: string, listener: (event: object) => void): void {
+      this.listeners[type] = listener
+    }
+
+    close (): void {}
+  }
+  const states: StreamState[] = []
+  const errors: unknown[] = []
+  const options = { EventSource: RefusedSource, wait: 10, onState: (state: StreamState) => { states.push(state) }, onError: (error: unknown) => { errors.push(error) } }
+  const stream = connect('http://localhost/', options)
+  await setImmediate()
+  made[0]!.listeners['error']!({})
+  throws = true
+  timers.run()
+  await setImmediate()
+  t.match(errors, [{ message: 'the policy forbids it' }])
+  t.equal(stream.state, 'refused')
+  throws = false
+  timers.run()
+  t.equal(made.length, 2)
+  t.equal(stream.state, 'connecting')
+  await setImmediate()
+  t.strictSame(states, ['connecting', 'refused', 'connecting'])
+  stream.close()
+  throws = true
+  const { signal } = new AbortController()
+  t.throws(() => connect('http://localhost/', { ...options, signal }), { message: 'the policy forbids it' }, 'at first the caller is told')
+  t.equal(getEventListeners(signal, 'abort').length, 0)
+  t.equal(timers.count, 0)
 })
 
 t.test('in a page the address is relative to it, in a worker to its script', t => {
@@ -467,13 +529,13 @@ t.test('what is thrown goes to the platform where `onError` is not given, or thr
   const onState = (): never => { throw thrown }
   const logged = t.capture(console, 'error')
   connect('http://localhost/', { EventSource: SilentSource, onState }).close()
-  await new Promise(setImmediate)
+  await setImmediate()
   t.strictSame(logged().map(({ args }) => args), [[thrown], [thrown]])
 
   const reported: unknown[] = []
   t.intercept(globalThis, 'reportError' as never, { value: (error: unknown) => { reported.push(error) } })
   connect('http://localhost/', { EventSource: SilentSource, onState, onError () { throw new Error('onError') } }).close()
-  await new Promise(setImmediate)
+  await setImmediate()
   t.strictSame(reported.map(error => (error as Error).message), ['onError', 'onError'])
   t.same(logged(), [])
 })

@@ -100,9 +100,10 @@ t.test('the last id is taken from the option, then the header, then the query pa
   t.strictSame(await names(`/?lastEventId=${first}`, { 'last-event-id': second! }), ['three'])
   t.strictSame(await names(`/?a=1&lastEventId=${first}&b=2`), ['two', 'three'])
   t.strictSame(await names(`/?lastEventId=${first}`, { 'last-event-id': '' }), ['two', 'three'], 'an empty header says nothing')
+  t.strictSame(await names(`/?lastEventId=${first}&lastEventId=${second}`), ['three'], 'of two the last, which a client has appended')
   t.strictSame(await names('/?lastEventId='), ['one', 'two', 'three'])
   t.strictSame(await names('/?lasteventid=' + first), ['one', 'two', 'three'])
-  t.strictSame(lastEventIds, [third, null, second, first, first, null, null], 'the client object tells it')
+  t.strictSame(lastEventIds, [third, null, second, first, first, second, null, null], 'the client object tells it')
 })
 
 t.test('lastEventIdQuery names the query parameter, and null turns it off', async t => {
