@@ -348,7 +348,7 @@ t.test('the described routes of the README run, and their document shows both', 
 
 const PAGES = {
   'the quick start': blockWith("new EventSource('/chat/lobby')"),
-  'an EventSource': blockWith("window.addEventListener('pagehide'"),
+  'an EventSource': blockWith("console.log('refused: it does not come back by itself')"),
   'connect()': blockWith('// typed and parsed'),
   'connect() with all that it can': blockWith('maxWait: 30_000')
 }
