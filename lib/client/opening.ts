@@ -72,8 +72,8 @@ export class Opening {
   readonly #replays: boolean
   readonly #lastEventId: string | null
   readonly #place: number | BrokerPlaceAhead
-  /** Whether the client brought an id, and that is a place in the present order. */
-  #resumes = false
+  /** Whether the client brought an id, that is a place in the present order, and no later event is known to be missing. */
+  #recovers = false
   #begun = false
 
   constructor (host: OpeningHost, { clientId, greeting, retry, mode, lastEventId, targets, names, encoding }: OpeningSettings) {
@@ -99,7 +99,7 @@ export class Opening {
     if (ready === null) return
     client.hold()
     const failed = (error: unknown): void => {
-      this.#resumes = false
+      this.#recovers = false
       this.#host.unknown(this.#clientId, error)
     }
     ready.catch(failed).then(() => client.release()).catch(failed)
@@ -110,7 +110,7 @@ export class Opening {
    * @returns `null` where history has all events already
    */
   #beginAt (replay: Replay, position: number): Promise<void> | null {
-    this.#resumes = position >= 0
+    this.#recovers = position >= 0
     replay.fresh = position < 0
     replay.cursor = Math.max(position, 0)
     return this.#host.loader.complete(replay.targets, replay.cursor)
@@ -166,22 +166,25 @@ export class Opening {
 
   /** The first step. It finds `recovered` only now, because events may have been lost since the client connected. */
   #first (): Step {
-    this.#begun = true
     const { replays } = this.#host
     const replay = this.#replay
-    let recovered = this.#resumes
     if (replay !== null) {
-      if (replays.lost(replay)) recovered = false
+      if (replays.lost(replay)) this.#recovers = false
       // The client gets no kept events, so one event that it missed is a loss.
-      if (!this.#replays && replays.pending(replay)) recovered = false
+      if (!this.#replays && replays.pending(replay)) this.#recovers = false
     }
-    const page = this.#given === null ? NOTHING : replays.page(this.#given)
+    const given = this.#given
+    const page = given === null ? NOTHING : replays.page(given)
+    // Of many events, none was for the client so far. It is greeted when one is found, or none at all: only then it is known
+    // whether the greeting has an id. What is lost until then makes `recovered` false.
+    if (page.chunks.length === 0 && given !== null && given.cursor < given.end) return { text: '', page }
+    this.#begun = true
     let text = this.retry === null ? '' : formatRetry(this.retry)
     if (this.#greeting) {
       // Where no replay follows, the greeting has an id, so that a client can resume before its first event. Before a replay it
       // must not: a client that disconnects after the greeting would miss the replay.
       if (page.chunks.length === 0 && this.done) this.headTold = this.#head
-      text += formatEvent(this.headTold === '' ? null : this.headTold, 'sse:open', JSON.stringify({ clientId: this.#clientId, recovered }), -1)
+      text += formatEvent(this.headTold === '' ? null : this.headTold, 'sse:open', JSON.stringify({ clientId: this.#clientId, recovered: this.#recovers }), -1)
     } else if (text !== '') {
       text += '\n'
     }

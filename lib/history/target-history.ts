@@ -44,10 +44,6 @@ export class TargetHistory {
     return this.#events.count + (this.#states?.count ?? 0) + (this.#removals?.count ?? 0)
   }
 
-  get hasStates (): boolean {
-    return this.#newest !== null && this.#newest.size > 0
-  }
-
   get states (): Line<TargetEntry> | null {
     return this.#states
   }
@@ -70,10 +66,21 @@ export class TargetHistory {
 
   /** @param fresh for a client that knows no state yet: events that remove one are left out */
   lines (fresh: boolean): Array<Line<TargetEntry>> {
-    const lines = [this.#events]
+    const lines: Array<Line<TargetEntry>> = []
+    this.linesInto(lines, fresh)
+    return lines
+  }
+
+  /** As `lines`, into an array of the caller's: a replay may read hundreds of targets. */
+  linesInto (lines: Array<Line<TargetEntry>>, fresh: boolean): void {
+    lines.push(this.#events)
     if (this.#states !== null) lines.push(this.#states)
     if (this.#removals !== null && !fresh) lines.push(this.#removals)
-    return lines
+  }
+
+  /** Whether an event after a position, and not after `to`, is kept. */
+  has (after: number, to: number, fresh: boolean): boolean {
+    return this.#events.has(after, to) || this.#states?.has(after, to) === true || (!fresh && this.#removals?.has(after, to) === true)
   }
 
   /**
