@@ -2,34 +2,63 @@
 import type { SSEState } from '../../types/index.js'
 import { unavailable } from '../broker-failure.js'
 import { SSE_ERR_BROKER_UNAVAILABLE } from '../errors.js'
+import { Cache } from './cache.js'
 import type { History } from './history.js'
 import type { HistoryLoader } from './loader.js'
 import { readEvent } from '../wire/format.js'
 
+/** What an answer may take in the cache at most: a quarter of the history, as the blocks of replays. In bytes. */
+const MAX_CACHE_BYTES = 16 * 1024 * 1024
+
 /** How long the broker may take to answer, in milliseconds. */
 const ANSWER_TIMEOUT = 5000
+
+/** The states of one event name, as the application gets them. */
+interface Answer {
+  readonly states: readonly SSEState[]
+  /** `History.statesMark` when it was made. */
+  readonly mark: string
+  /** Bytes of the events' text. The states themselves take about as much, or a few times more if their data is small. */
+  readonly cost: number
+}
 
 export class States {
   readonly #history: History
   readonly #loader: HistoryLoader
+  readonly #answers: Cache<Answer>
 
-  constructor (history: History, loader: HistoryLoader) {
+  constructor (history: History, loader: HistoryLoader, historyMaxBytes: number) {
     this.#history = history
     this.#loader = loader
+    this.#answers = new Cache(Math.min(MAX_CACHE_BYTES, historyMaxBytes / 4))
   }
 
   /**
-   * The states that a target's events of one name set; the one that changed last is at the end.
+   * The states that a target's events of one name set; the one that changed last is at the end. The array is the caller's. The
+   * states in it are frozen, because other calls get the same ones until a state of the target changes.
    * @throws SSE_ERR_BROKER_UNAVAILABLE
    */
   async of (target: string, event: string): Promise<SSEState[]> {
     await this.#complete(target)
     this.#history.expire()
     this.#history.expireOf([target])
-    return Array.from(this.#history.states(target, event), ({ key, raw, text }) => {
+    const key = `${target}\n${event}`
+    const mark = this.#history.statesMark(target)
+    let answer = this.#answers.take(key)
+    if (answer?.mark !== mark) answer = this.#read(target, event, mark)
+    if (answer.states.length > 0) this.#answers.put(key, answer)
+    return [...answer.states]
+  }
+
+  #read (target: string, event: string, mark: string): Answer {
+    const states: SSEState[] = []
+    let cost = 0
+    for (const { key, raw, text, size } of this.#history.states(target, event)) {
       const { data, id } = readEvent(text)
-      return { key, data: raw ? data : parsed(data), id } as SSEState
-    })
+      states.push(frozen({ key, data: raw ? data : parsed(data), id } as SSEState))
+      cost += size
+    }
+    return { states, mark, cost }
   }
 
   async #complete (target: string): Promise<void> {
@@ -56,4 +85,15 @@ function parsed (data: string): unknown {
   } catch {
     return data
   }
+}
+
+/** Freezes a value with all that is in it. Not by recursion: the data may be deeper than the stack. */
+function frozen<Value> (value: Value): Value {
+  const left: unknown[] = [value]
+  for (let part = left.pop(); part !== undefined; part = left.pop()) {
+    if (typeof part !== 'object' || part === null) continue
+    Object.freeze(part)
+    for (const inner of Object.values(part)) if (typeof inner === 'object') left.push(inner)
+  }
+  return value
 }
