@@ -86,7 +86,7 @@ export class History {
     for (const line of history.lines(false)) {
       const entries = missing.get(line) ?? []
       const fitting = entries.slice(0, Math.max(0, this.#limits.size - line.count))
-      history.fillLine(line, fitting, entries[fitting.length]?.position ?? 0, ++this.#tick)
+      history.fillLine(line, fitting, entries[fitting.length]?.position ?? 0, floor, ++this.#tick)
       for (const entry of fitting) this.#timeline.unshift(entry)
     }
     this.#filledTick = ++this.#tick
@@ -154,10 +154,13 @@ export class History {
     }
   }
 
-  /** Tells the states of a target from those at another time: it is equal only while no state was set, removed or filled in. */
+  /**
+   * Equal only while the states of a target are the same. A new state is the newest one. While the newest one stays, others can only
+   * go, so that fewer are left.
+   */
   statesMark (target: string): string {
     const line = this.#targets.get(target)?.states
-    return line == null ? '' : `${line.newest?.position} ${line.count} ${line.floorTick}`
+    return line == null ? '' : `${line.newest?.position} ${line.count} ${this.#filledTick}`
   }
 
   /**

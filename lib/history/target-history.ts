@@ -135,13 +135,17 @@ export class TargetHistory {
   }
 
   /**
-   * Puts older entries into a line.
+   * Puts older entries into a line. What the line had dropped before is still lost, if the broker has lost it as well.
    * @param entries newest first; none is in the line yet
-   * @param floor the position of the newest one that found no room; 0 for none
+   * @param noRoom the position of the newest one that found no room; 0 for none
+   * @param lost the position of the newest event that the broker has lost
    */
-  fillLine (line: Line<TargetEntry>, entries: readonly TargetEntry[], floor: number, tick: number): void {
-    line.floor = floor
-    line.floorTick = tick
+  fillLine (line: Line<TargetEntry>, entries: readonly TargetEntry[], noRoom: number, lost: number, tick: number): void {
+    const floor = Math.max(noRoom, Math.min(line.floor, lost))
+    if (floor !== line.floor) {
+      line.floor = floor
+      line.floorTick = tick
+    }
     line.unshift(entries.toReversed())
     for (const entry of entries) if (entry.key !== '') (this.#newest ??= new Map()).set(stateName(entry), entry)
   }
