@@ -179,11 +179,8 @@ export class Line<Item extends Placed> {
     }
   }
 
-  /** The newest item keeps its number. */
   #closeHoles (): void {
-    const items = this.#items.filter(place => typeof place === 'object')
-    this.#base += this.#items.length - items.length
-    this.#items = items
+    this.#items = this.#items.filter(place => typeof place === 'object')
     this.#start = this.#holes = 0
   }
 }

@@ -253,6 +253,29 @@ t.test('a page looks at a limited number of events, and the replay goes on after
   }
 })
 
+t.test('a page looks at a limited number of events, also where those of many channels come after those of the longest', async t => {
+  const past = new Past()
+  const targets = Array.from({ length: 100 }, (_, index) => `channel ${index}`)
+  past.addMany(300, targets[0])
+  for (let i = 0; i < 20_000; i++) past.add(targets[1 + i % 99])
+  const replay = past.replay({ targets, names: new Set<string>() })
+  while (replay.cursor < replay.end) {
+    const { cursor } = replay
+    past.replays.page(replay)
+    t.ok([...past.history.range(targets, cursor, replay.cursor)].length <= 4096)
+  }
+})
+
+t.test('a client gets nothing after the end of its replay, though the block of others goes on', async t => {
+  const past = new Past()
+  past.addMany(30, 'a', { padding: 5000 })
+  const whole = past.chunks()
+  t.ok(whole.length > 2, 'the first block is full before its end')
+  t.equal(textOf(whole), past.text())
+  for (const end of [1, 5, 29]) t.equal(past.text({ end }), [...past.history.range(['a'], 0, end)].map(({ text }) => text).join(''))
+  t.equal(past.chunks({ end: 29 })[0], past.chunks()[0])
+})
+
 t.test('a page of a compressed replay compresses little more than two writes', async t => {
   const past = new Past()
   past.addMany(5000, 'a', { padding: 100 })
