@@ -7,7 +7,7 @@ import type { History } from './history.js'
 import type { HistoryLoader } from './loader.js'
 import { readEvent } from '../wire/format.js'
 
-/** What an answer may take in the cache at most: a quarter of the history, as the blocks of replays. In bytes. */
+/** What all answers may take in the cache, in bytes. With a small history it is a quarter of that, as for the blocks of replays. */
 const MAX_CACHE_BYTES = 16 * 1024 * 1024
 
 /** How long the broker may take to answer, in milliseconds. */
@@ -18,7 +18,7 @@ interface Answer {
   readonly states: readonly SSEState[]
   /** `History.statesMark` when it was made. */
   readonly mark: string
-  /** Bytes of the events' text. The states themselves take about as much, or a few times more if their data is small. */
+  /** Bytes of the events' text. The states themselves may take two or three times as much, if their data has many small parts. */
   readonly cost: number
 }
 
