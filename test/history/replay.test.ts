@@ -1,4 +1,5 @@
 // What a connection gets from the history, and in which order.
+import type { Socket } from 'node:net'
 import t from 'tap'
 import type { FastifyInstance } from 'fastify'
 import type { SSEConnectOptions, SSEPluginOptions } from '../../lib/index.js'
@@ -102,8 +103,17 @@ t.test('a client that wants none of thousands of kept events is greeted after a 
   const open = await opener(t, app)
   let last = ''
   for (let i = 0; i < 10_000; i++) last = (await app.sse.toChannel('a', 'tick', null)).id!
+  let writes = 0
+  app.server.once('connection', (socket: Socket) => {
+    const { write } = socket
+    socket.write = function (this: Socket, ...args: Parameters<typeof write>) {
+      writes++
+      return write.apply(this, args)
+    } as typeof write
+  })
   const stream = await open('a', { events: ['rare'] })
   await stream.raw.untilEvents(1)
+  t.ok(writes <= 2, `the head and the greeting, in ${writes} writes`)
   t.match(stream.raw.events, [{ event: 'sse:open', id: last }])
   await app.sse.toChannel('a', 'rare', null)
   await app.sse.toChannel('a', 'tick', null)
