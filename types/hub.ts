@@ -9,7 +9,11 @@ import type { SSEEventName, SSEInput } from './schemas.js'
 export interface SSEPublishOptions {
   /** Delivers the event live only. It is not kept in history and has no id. Default false. */
   transient?: boolean
-  /** A client id that does not get the event, e.g. the sender's in a chat. It does not get the event in a replay either. */
+  /**
+   * A client id that does not get the event, e.g. the sender's in a chat. It does not get the event in a replay either. Example
+   * of the one exception: with a `key`, alice sets a title from one tab. A tab that she opens later begins with the title, as any
+   * new stream does that knows no event yet. One that resumes does not get it.
+   */
   except?: string
   /** The `retry:` field of the event (WHATWG HTML 9.2.6), in milliseconds. Default: none. */
   retry?: number
@@ -135,7 +139,8 @@ export interface SSEHub extends EventEmitter<SSEHubEvents> {
     clientId: string, event: Name, data: SSEInput<Name, Options>, options?: Options): Promise<SSEPublished<Options>>
   /**
    * The present states of a channel, e.g. to render the first view of a page: the newest event of each key, the one that
-   * changed last at the end. Where the `serializer` did not write data as JSON, the data is given as its text.
+   * changed last at the end. Where the `serializer` did not write data as JSON, the data is given as its text. The array is yours;
+   * the states in it and their data are frozen, because until a state changes, all calls give the same ones.
    * Rejects with {@link SSE_ERR_INVALID_CHANNEL}, {@link SSE_ERR_INVALID_EVENT_NAME}, {@link SSE_ERR_UNKNOWN_EVENT} or
    * {@link SSE_ERR_BROKER_UNAVAILABLE}.
    * @param channel `null` for what `send()` publishes

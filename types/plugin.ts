@@ -33,8 +33,9 @@ export interface SSEPluginOptions {
   /** Events older than this are not replayed. Default: no limit. */
   historyMaxAge?: number
   /**
-   * How many bytes the kept events of the whole hub may take, overhead included. The oldest events are removed first. Default
-   * 64 MiB.
+   * How many bytes the kept events of the whole hub may take, overhead included. The oldest events are removed first. Beside
+   * it, replays keep the bytes that they share, up to a quarter of it and at most 16 MiB. {@link SSEHub.state} keeps the states of as
+   * many bytes of events. Default 64 MiB.
    */
   historyMaxBytes?: number
   /**

@@ -75,10 +75,12 @@ export class Opening {
   readonly #replays: boolean
   readonly #lastEventId: string | null
   readonly #place: number | BrokerPlaceAhead
-  /** Whether the client brought an id, and that is a place in the present order. */
-  #resumes = false
+  /** Whether the client brought an id, that is a place in the present order, and no later event is known to be missing. */
+  #recovers = false
   /** Whether events of a channel that the client joined meanwhile are lost to it. */
   #incomplete = false
+  /** The position at which the replay began. */
+  #from = 0
   #begun = false
   /** The answers of the broker that the client waits for. */
   #waits = 0
@@ -127,6 +129,9 @@ export class Opening {
     const before = { ...replay, cursor: replay.end, end: position, told: -1 }
     const joined = { ...before, targets: targets.filter(target => !replay.targets.includes(target)) }
     replay.targets = targets
+    // It may have looked at some events, though none was for the client.
+    replay.cursor = this.#from
+    replay.told = -1
     if (replays.lost(joined) || replays.pending(joined)) {
       if (this.#replays && !replays.lost(before)) {
         client.dropKept(targets, position)
@@ -143,7 +148,7 @@ export class Opening {
   #wait (client: Opened, answer: Promise<void> | null): void {
     if (answer === null) return
     const failed = (error: unknown): void => {
-      this.#resumes = false
+      this.#recovers = false
       this.#host.unknown(this.#clientId, error)
     }
     this.#waits++
@@ -166,9 +171,9 @@ export class Opening {
    * @returns `null` where history has all events already
    */
   #beginAt (replay: Replay, position: number): Promise<void> | null {
-    this.#resumes = position >= 0
+    this.#recovers = position >= 0
     replay.fresh = position < 0
-    replay.cursor = Math.max(position, 0)
+    replay.cursor = this.#from = Math.max(position, 0)
     return this.#complete(replay.targets, replay.cursor)
   }
 
@@ -222,22 +227,25 @@ export class Opening {
 
   /** The first step. It finds `recovered` only now, because events may have been lost since the client connected. */
   #first (): Step {
-    this.#begun = true
     const { replays } = this.#host
     const replay = this.#replay
-    let recovered = this.#resumes && !this.#incomplete
     if (replay !== null) {
-      if (replays.lost(replay)) recovered = false
+      if (replays.lost(replay)) this.#recovers = false
       // The client gets no kept events, so one event that it missed is a loss.
-      if (!this.#replays && replays.pending(replay)) recovered = false
+      if (!this.#replays && replays.pending(replay)) this.#recovers = false
     }
-    const page = this.#given === null ? NOTHING : replays.page(this.#given)
+    const given = this.#given
+    const page = given === null ? NOTHING : replays.page(given)
+    // Of many events, none was for the client so far. It is greeted when one is found, or none at all: only then it is known
+    // whether the greeting has an id. What is lost until then makes `recovered` false.
+    if (page.chunks.length === 0 && given !== null && given.cursor < given.end) return { text: '', page }
+    this.#begun = true
     let text = this.retry === null ? '' : formatRetry(this.retry)
     if (this.#greeting) {
       // Where no replay follows, the greeting has an id, so that a client can resume before its first event. Before a replay it
       // must not: a client that disconnects after the greeting would miss the replay.
       if (page.chunks.length === 0 && this.done) this.headTold = this.#head
-      text += formatEvent(this.headTold === '' ? null : this.headTold, 'sse:open', JSON.stringify({ clientId: this.#clientId, recovered }), -1)
+      text += formatEvent(this.headTold === '' ? null : this.headTold, 'sse:open', JSON.stringify({ clientId: this.#clientId, recovered: this.#recovers && !this.#incomplete }), -1)
     } else if (text !== '') {
       text += '\n'
     }

@@ -48,7 +48,7 @@ export class History {
     return this.#tick
   }
 
-  /** The tick of the latest `fill`: what was read before may lack older events. */
+  /** The tick of the latest `fill` or `skipTo`: what was read before may lack older events. */
   get filledTick (): number {
     return this.#filledTick
   }
@@ -86,7 +86,7 @@ export class History {
     for (const line of history.lines(false)) {
       const entries = missing.get(line) ?? []
       const fitting = entries.slice(0, Math.max(0, this.#limits.size - line.count))
-      history.fillLine(line, fitting, entries[fitting.length]?.position ?? 0, ++this.#tick)
+      history.fillLine(line, fitting, entries[fitting.length]?.position ?? 0, floor, ++this.#tick)
       for (const entry of fitting) this.#timeline.unshift(entry)
     }
     this.#filledTick = ++this.#tick
@@ -103,7 +103,8 @@ export class History {
   /** Removes everything up to a position, of all targets. */
   skipTo (position: number): void {
     this.#timeline.clear()
-    this.#targets.forgetAll(position, ++this.#tick)
+    this.#filledTick = ++this.#tick
+    this.#targets.forgetAll(position, this.#tick)
   }
 
   /** Removes what is older than `maxAge`. */
@@ -142,17 +143,24 @@ export class History {
     return targets.some(target => (this.#targets.get(target)?.replacedTick ?? 0) > since)
   }
 
-  /** Whether one of these targets has events with a key. */
-  hasStates (targets: readonly string[]): boolean {
-    return targets.some(target => this.#targets.get(target)?.hasStates ?? false)
-  }
-
   /** The events of one name that set a state of a target, oldest first. */
   * states (target: string, name: string): Generator<KeptEvent, void> {
     const line = this.#targets.get(target)?.states
     if (line == null) return
-    let at = line.indexAfter(0)
-    for (let entry = line.at(at); entry !== undefined; entry = line.at(++at)) if (entry.name === name) yield entry
+    let index = line.indexAfter(0)
+    for (let entry = line.at(index); entry !== undefined; entry = line.at(index)) {
+      if (entry.name === name) yield entry
+      index = line.indexBehind(index)
+    }
+  }
+
+  /**
+   * Equal only while the states of a target are the same. A new state is the newest one. While the newest one stays, others can only
+   * go, so that fewer are left.
+   */
+  statesMark (target: string): string {
+    const line = this.#targets.get(target)?.states
+    return line == null ? '' : `${line.newest?.position} ${line.count} ${this.#filledTick}`
   }
 
   /**
@@ -160,21 +168,24 @@ export class History {
    * @param fresh for a client that knows no state yet: events that remove one are left out
    */
   has (target: string, after: number, to: number, fresh = false): boolean {
-    return this.first([target], after, to, fresh) !== 0
+    return this.#targets.get(target)?.has(after, to, fresh) ?? false
   }
 
   /** The position of the first event of these targets after a position, and not after `to`; 0 if there is none. */
   first (targets: readonly string[], after: number, to: number, fresh = false): number {
-    return firstPosition(this.#lines(targets, fresh), after, to)
+    return firstPosition(this.lines(targets, fresh), after, to)
   }
 
   /** The events of these targets after a position, and not after `to`, in order. An event of several targets comes once. */
   range (targets: readonly string[], after: number, to: number, fresh = false): Generator<KeptEvent, void> {
-    return merged(this.#lines(targets, fresh), after, to)
+    return merged(this.lines(targets, fresh), after, to)
   }
 
-  #lines (targets: readonly string[], fresh: boolean): Array<Line<TargetEntry>> {
-    return targets.flatMap(target => this.#targets.get(target)?.lines(fresh) ?? [])
+  /** What is kept of some targets, each part in its own order. It may be read until the next event is added or removed. */
+  lines (targets: readonly string[], fresh: boolean): Array<Line<TargetEntry>> {
+    const lines: Array<Line<TargetEntry>> = []
+    for (const target of targets) this.#targets.get(target)?.linesInto(lines, fresh)
+    return lines
   }
 
   #replace (history: TargetHistory, entry: TargetEntry): void {

@@ -1,26 +1,52 @@
 // Gives a client the kept events in pages of one write. Clients that replay the same events share the bytes. This file must
 // not know of clients or sockets.
-import type { Encoding } from '../wire/encoding.js'
-import { BlockCache, type Block } from './block-cache.js'
-import type { History, KeptEvent } from './history.js'
 import { MAX_WRITE, type Chunk } from '../wire/chunk.js'
+import type { Encoding } from '../wire/encoding.js'
+import { Cache } from './cache.js'
+import { stringBytes } from './entry.js'
+import { Grid } from './grid.js'
+import type { History, KeptEvent } from './history.js'
+import type { Line } from './line.js'
+import { Merge } from './merge.js'
 
-/**
- * Positions in a block, which is what replays share. Blocks end at multiples of it: at 256, 512, and so on. Larger blocks
- * need fewer look-ups and writes.
- */
-const BLOCK = 256
-/**
- * A replay that starts inside a block reads smaller blocks up to the next boundary, because few other clients start at the
- * same place. From 70 it reads up to 128, 256 and 512; a client that starts at 100 shares all that is after 128.
- */
-const SMALL_BLOCK = 64
 /**
  * The first page of a client may be larger than a write, so that most clients get all states at once. It takes at most a
  * quarter of what may wait for a client: with `maxBufferedBytes` of 512 KiB, the first page has up to 128 KiB.
  */
 const FIRST_PAGE = 4 * MAX_WRITE
 const MAX_CACHE_BYTES = 16 * 1024 * 1024
+/**
+ * Events that are looked at for a page, about. Example: a client wants one event name of 200,000 kept events. Without a limit, its
+ * page would hold the process for 50 ms. With it, the client gets an empty page of 2,048 events, and the next page in its next turn.
+ */
+const PAGE_WORK = 2048
+/** Bytes that are compressed in the time of a look at one event, about. */
+const BYTES_OF_WORK = 64
+/** A block takes no more events. Those of many channels may come between two events of the longest one. */
+const BLOCK_WORK = 512
+
+/** What a block takes without its bytes. */
+const BLOCK_OVERHEAD = 400
+/** What a client id takes in a block's set, without its text. */
+const EXCEPTED_OVERHEAD = 60
+
+/** Encoded events that come one after the other. Clients share it, except those that must not get one of the events. */
+interface Block {
+  /** `null` if no event in it is for the client. */
+  readonly chunk: Chunk | null
+  /** Bytes of its events before encoding. */
+  readonly size: number
+  readonly count: number
+  /** The position at which it was to end. */
+  readonly end: number
+  /** The position at which it ends. Less than `end` if it was full before. */
+  readonly to: number
+  /** The history's tick when it was made. */
+  readonly tick: number
+  /** The ids of the clients that need a block of their own; `null` for none. */
+  readonly excepted: ReadonlySet<string> | null
+  readonly cost: number
+}
 
 /** How far one client has come with the kept events. */
 export interface Replay {
@@ -54,13 +80,13 @@ export interface Page {
 export class Replays {
   readonly #history: History
   readonly #firstPage: number
-  readonly #cache: BlockCache
+  readonly #cache: Cache<Block>
 
   /** @param maxBufferedBytes what may wait for one client */
   constructor (history: History, historyMaxBytes: number, maxBufferedBytes: number) {
     this.#history = history
     this.#firstPage = Math.max(MAX_WRITE, Math.min(FIRST_PAGE, maxBufferedBytes / 4))
-    this.#cache = new BlockCache(Math.min(MAX_CACHE_BYTES, historyMaxBytes / 4))
+    this.#cache = new Cache(Math.min(MAX_CACHE_BYTES, historyMaxBytes / 4))
   }
 
   /** Bytes that are kept to be shared. */
@@ -88,23 +114,15 @@ export class Replays {
     const chunks: Chunk[] = []
     let count = 0
     let size = 0
-    // Targets without events are not in the key. All clients of `news` share its blocks, unless something is kept for a
-    // client's own id.
-    const targets = this.#targetsAhead(replay).sort()
-    const key = sharingKey(targets, replay)
-    while (replay.cursor < replay.end) {
-      const first = this.#history.first(targets, replay.cursor, replay.end, replay.fresh)
-      if (first === 0) {
+    const reading = this.#read(replay)
+    const { merge } = reading
+    do {
+      const first = merge.next
+      if (first === undefined || first.position > replay.end) {
         replay.cursor = replay.end
         break
       }
-      // Skips what is empty. With a cursor of 10 and the first event at 700, the block begins at 512 for all.
-      const boundary = first - 1 - (first - 1) % BLOCK
-      if (boundary >= replay.cursor) replay.cursor = boundary
-      // States are far apart, so that blocks would be many and small: 50 keys may be spread over 100,000 positions. Few
-      // clients start at the same place, so that little is lost by not sharing.
-      const to = this.#history.hasStates(targets) ? replay.end : blockEnd(replay.cursor)
-      const block = this.#block(replay, targets, key, to)
+      const block = this.#block(replay, reading, first.position)
       if (block.chunk !== null) {
         // The first block is taken even if it is larger than the limit. Without that, its replay would never end.
         const larger = Math.max(block.size, block.chunk.size)
@@ -114,7 +132,8 @@ export class Replays {
         count += block.count
       }
       replay.cursor = block.to
-    }
+      merge.passTo(block.to)
+    } while (merge.work < PAGE_WORK)
     // A target without events up to `end` can lose nothing that this client needs. Say the cursor is 50, `end` is 100, and
     // `a` has only event 120. When that is removed, the floor of `a` is above the cursor, but the client gets 120 live.
     if (replay.cursor < replay.end) replay.targets = this.#targetsAhead(replay)
@@ -126,17 +145,32 @@ export class Replays {
     return targets.filter(target => this.#history.has(target, cursor, end, fresh))
   }
 
-  #block (replay: Replay, targets: readonly string[], key: string, to: number): Block {
-    // A block up to 256 that was made when the newest event was 100 ends at 100. Only replays with the same end share it.
-    const end = Math.min(to, replay.end)
-    const cacheKey = `${replay.cursor} ${key}`
-    const known = this.#cache.take(cacheKey)
-    if (known !== undefined && known.end === end && this.#isCurrent(known, targets, replay.cursor)) {
-      this.#cache.put(cacheKey, known)
-      return known
+  #read (replay: Replay): Reading {
+    // Targets without events are not in the key. All clients of `news` share its blocks, unless something is kept for a
+    // client's own id.
+    const targets = this.#targetsAhead(replay).sort()
+    const lines = this.#history.lines(targets, replay.fresh)
+    return {
+      targets,
+      key: sharingKey(targets, replay),
+      merge: new Merge(lines, replay.cursor),
+      grid: lines.length === 0 ? null : new Grid(lines),
+      last: lastPosition(lines, replay.end)
     }
-    const { block, personal } = this.#build(replay, targets, end)
-    if (!personal) this.#cache.put(cacheKey, block)
+  }
+
+  /** @param first the position of its first event */
+  #block (replay: Replay, reading: Reading, first: number): Block {
+    const { targets, key, grid, last } = reading
+    const end = Math.min(grid!.end(first), last)
+    const cacheKey = `${first} ${key}`
+    const known = this.#cache.take(cacheKey)
+    if (known !== undefined && endsAt(known, end) && this.#isCurrent(known, targets, first - 1)) {
+      this.#cache.put(cacheKey, known)
+      if (known.excepted?.has(replay.clientId) !== true) return known
+    }
+    const block = this.#build(replay, reading.merge, end)
+    if (block.excepted?.has(replay.clientId) !== true) this.#cache.put(cacheKey, block)
     return block
   }
 
@@ -145,32 +179,70 @@ export class Replays {
     return tick >= this.#history.filledTick && !this.#history.lost(targets, cursor, tick) && !this.#history.superseded(targets, tick)
   }
 
-  /** `personal` says that an event in it excepts some client, so that other clients may need other bytes. */
-  #build (replay: Replay, targets: readonly string[], end: number): { block: Block, personal: boolean } {
+  /**
+   * Makes the block that begins with the next event of `merge`. If one of its events excepts the client, only this client can have
+   * it. It ends where the others' block ends, so that the client shares those after it.
+   */
+  #build (replay: Replay, merge: Merge<KeptEvent>, end: number): Block {
     let to = end
-    const events: KeptEvent[] = []
+    let events: KeptEvent[] = []
     let size = 0
-    let personal = false
-    for (const event of this.#history.range(targets, replay.cursor, end, replay.fresh)) {
-      if (event.except !== '') personal = true
-      if (!isFor(replay, event)) continue
-      if (size > 0 && size + event.size > MAX_WRITE) {
+    const excepted = new Set<string>()
+    let cost = BLOCK_OVERHEAD
+    let work = 0
+    for (let event = merge.next; event !== undefined && event.position <= end; event = merge.next) {
+      const wanted = replay.names === null || replay.names.has(event.name)
+      if (work === BLOCK_WORK || (wanted && size > 0 && size + event.size > MAX_WRITE)) {
         to = event.position - 1
         break
       }
+      merge.pass()
+      work++
+      if (!wanted) continue
       events.push(event)
       size += event.size
+      if (excepts(replay, event) && !excepted.has(event.except)) {
+        excepted.add(event.except)
+        cost += EXCEPTED_OVERHEAD + stringBytes(event.except)
+      }
+    }
+    if (excepted.has(replay.clientId)) {
+      events = events.filter(event => event.except !== replay.clientId || !excepts(replay, event))
+      size = events.reduce((sum, event) => sum + event.size, 0)
     }
     const chunk = size === 0 ? null : replay.encoding.lasting(events, size)
-    return { block: { chunk, size, count: events.length, end, to, tick: this.#history.tick }, personal }
+    if (replay.encoding.key !== '') merge.work += size / BYTES_OF_WORK
+    // A chunk of more than one write goes out in pieces, and it keeps these copies.
+    if (chunk !== null) cost += chunk.size > MAX_WRITE ? 2 * chunk.size : chunk.size
+    return { chunk, size, count: events.length, end, to, tick: this.#history.tick, excepted: excepted.size === 0 ? null : excepted, cost }
   }
 }
 
-/** The end of a block that begins at a position: 70 gives 128, 128 gives 256, 256 gives 512. */
-function blockEnd (begin: number): number {
-  let size = BLOCK
-  while (size > SMALL_BLOCK && begin % size !== 0) size /= 2
-  return begin - begin % size + size
+/** What a page is made of. */
+interface Reading {
+  /** Those with events ahead, sorted. */
+  readonly targets: readonly string[]
+  readonly key: string
+  readonly merge: Merge<KeptEvent>
+  /** `null` where nothing is ahead. */
+  readonly grid: Grid | null
+  /** The position of the last event of the replay, or a later one. */
+  readonly last: number
+}
+
+/**
+ * The position of the last event that is not after `end`; `end` itself where there are events after it. A quiet channel has the same
+ * last event for all clients that come until the next one. Their replays have different ends.
+ */
+function lastPosition (lines: ReadonlyArray<Line<KeptEvent>>, end: number): number {
+  let last = 0
+  for (const { newest } of lines) last = Math.max(last, newest?.position ?? 0)
+  return Math.min(last, end)
+}
+
+/** Whether a block ends where another replay would end it: at the same position, or where it was full before that. */
+function endsAt (block: Block, end: number): boolean {
+  return block.end === end || (block.to < block.end && block.to < end)
 }
 
 /** Replays with the same key share blocks. */
@@ -178,6 +250,10 @@ function sharingKey (targets: readonly string[], { names, encoding, fresh }: Rep
   return `${encoding.key}${fresh ? ' fresh' : ''}\n${targets.join('\n')}\n\n${names === null ? '\n' : [...names].sort().join('\n')}`
 }
 
-function isFor (replay: Replay, event: KeptEvent): boolean {
-  return event.except !== replay.clientId && (replay.names === null || replay.names.has(event.name))
+/**
+ * Whether the client that an event excepts must not get it. A client that knows no state yet gets the newest one of each key, also
+ * if it excepts the client: the older one, which the client would need else, is not kept.
+ */
+function excepts ({ fresh }: Replay, { except, key }: KeptEvent): boolean {
+  return except !== '' && (key === '' || !fresh)
 }

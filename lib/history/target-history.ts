@@ -44,10 +44,6 @@ export class TargetHistory {
     return this.#events.count + (this.#states?.count ?? 0) + (this.#removals?.count ?? 0)
   }
 
-  get hasStates (): boolean {
-    return this.#newest !== null && this.#newest.size > 0
-  }
-
   get states (): Line<TargetEntry> | null {
     return this.#states
   }
@@ -70,10 +66,21 @@ export class TargetHistory {
 
   /** @param fresh for a client that knows no state yet: events that remove one are left out */
   lines (fresh: boolean): Array<Line<TargetEntry>> {
-    const lines = [this.#events]
+    const lines: Array<Line<TargetEntry>> = []
+    this.linesInto(lines, fresh)
+    return lines
+  }
+
+  /** As `lines`, into an array of the caller's: a replay may read hundreds of targets. */
+  linesInto (lines: Array<Line<TargetEntry>>, fresh: boolean): void {
+    lines.push(this.#events)
     if (this.#states !== null) lines.push(this.#states)
     if (this.#removals !== null && !fresh) lines.push(this.#removals)
-    return lines
+  }
+
+  /** Whether an event after a position, and not after `to`, is kept. */
+  has (after: number, to: number, fresh: boolean): boolean {
+    return this.#events.has(after, to) || this.#states?.has(after, to) === true || (!fresh && this.#removals?.has(after, to) === true)
   }
 
   /**
@@ -128,13 +135,17 @@ export class TargetHistory {
   }
 
   /**
-   * Puts older entries into a line.
+   * Puts older entries into a line. What the line had dropped before is still lost, if the broker has lost it as well.
    * @param entries newest first; none is in the line yet
-   * @param floor the position of the newest one that found no room; 0 for none
+   * @param noRoom the position of the newest one that found no room; 0 for none
+   * @param lost the position of the newest event that the broker has lost
    */
-  fillLine (line: Line<TargetEntry>, entries: readonly TargetEntry[], floor: number, tick: number): void {
-    line.floor = floor
-    line.floorTick = tick
+  fillLine (line: Line<TargetEntry>, entries: readonly TargetEntry[], noRoom: number, lost: number, tick: number): void {
+    const floor = Math.max(noRoom, Math.min(line.floor, lost))
+    if (floor !== line.floor) {
+      line.floor = floor
+      line.floorTick = tick
+    }
     line.unshift(entries.toReversed())
     for (const entry of entries) if (entry.key !== '') (this.#newest ??= new Map()).set(stateName(entry), entry)
   }

@@ -68,7 +68,9 @@ export class TargetIndex {
     this.#targets.delete(history.name)
     this.#empty.delete(history)
     this.#bytes -= TARGET_OVERHEAD + stringBytes(history.name)
-    this.setSharedFloor(Math.max(this.#sharedFloor, history.highestFloor), history.latestFloorTick)
+    // Neither goes back. The target may have lost its last event long ago: say at tick 3, while another one was forgotten at tick 9.
+    // With a tick of 3, the loss of tick 9 would be hidden from a replay that knows of losses up to tick 5.
+    this.setSharedFloor(Math.max(this.#sharedFloor, history.highestFloor), Math.max(this.#sharedFloorTick, history.latestFloorTick))
   }
 
   forgetAll (floor: number, tick: number): void {

@@ -67,7 +67,7 @@ export class HubCore {
     this.data = new DataFormat(options.serializer, options.events)
     this.#history = new History({ size: options.historySize, maxAge: options.historyMaxAge, maxBytes: options.historyMaxBytes })
     const loader = new HistoryLoader(broker, this.#history)
-    this.states = new States(this.#history, loader)
+    this.states = new States(this.#history, loader, options.historyMaxBytes)
     const scheduler = this.scheduler = new Scheduler({
       begin: () => work.begin(),
       end: () => work.end(),

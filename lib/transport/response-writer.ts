@@ -62,6 +62,8 @@ export abstract class ResponseWriter extends Payload {
 
   /** Sends the head without any bytes of the stream. */
   flushHead (): void {
+    // A client may look at many kept events before one is for it. Node would write nothing to the socket each time.
+    if (this.#wroteHead) return
     this.#wroteHead = true
     if (this.materialised === null) this.#response.flushHeaders()
   }

@@ -1,11 +1,13 @@
-// Measures the hub alone, in this process. It has many channels with one subscriber each, and the streams keep nothing.
+// Measures the hub alone, in this process. The streams keep nothing.
 import { MemoryBroker } from '../../lib/brokers/memory.js'
 import { coreOf, Hub } from '../../lib/hub/hub.js'
 import { hubOptions } from '../../lib/options.js'
 import type { OutboxStream } from '../../lib/client/client-stream.js'
 import { setTimeout } from 'node:timers/promises'
 import { now, payloadOf } from './payload.js'
+import { summary } from './statistics.js'
 
+/** A hub with many channels and one subscriber for each. */
 export interface Channels {
   readonly count: number
   readonly publishes: number
@@ -17,6 +19,26 @@ export interface ChannelCost {
   readonly perPublish: number
   /** Bytes of memory for a channel and its subscriber. */
   readonly perChannel: number
+}
+
+/** Rooms with kept events, and clients that connect one after the other. */
+export interface Replays {
+  readonly rooms: number
+  /** Events in each room. They are published to one room after the other. */
+  readonly events: number
+  /** In how many rooms each client is. With 1,000 rooms no two of the first 1,000 clients are in the same ones. */
+  readonly joined: number
+  /** Whether each event excepts somebody else. */
+  readonly except: boolean
+  readonly clients: number
+  readonly size: number
+}
+
+export interface ReplayCost {
+  /** Microseconds for the visits in which a client gets the kept events, the median of all clients. */
+  readonly perReplay: number
+  /** Microseconds of the longest visit of the median client. */
+  readonly perVisit: number
 }
 
 const log = { debug () {}, error () {}, warn () {}, child: () => log }
@@ -81,4 +103,53 @@ export async function channelCost ({ count, publishes, size }: Channels): Promis
   if (counters.delivered !== publishes) throw new Error(`${counters.delivered} of ${publishes} events were delivered`)
   if (greetings !== count) throw new Error(`${greetings} of ${count} clients were greeted`)
   return { perPublish, perChannel }
+}
+
+/** Clients that come before the measured ones, so that the code is compiled. They are in one room more: they share no bytes with them. */
+const WARM_UP = 500
+/** Clients in one turn of the event loop. */
+const TURN = 50
+
+/** The rooms of one client. The steps have no divisor in common with 1,000. */
+function roomsOf (client: number, rooms: number, joined: number): string[] {
+  const step = [1, 3, 7, 9, 11, 13, 17, 19][client % 8]!
+  return Array.from({ length: Math.min(rooms, joined) }, (_, index) => `r${(client * 37 + index * step) % rooms}`)
+}
+
+export async function replayCost ({ rooms, events, joined, except, clients, size }: Replays): Promise<ReplayCost> {
+  const hub = new Hub(hubOptions({ historySize: events, maxChannelsPerClient: joined + 1 }), new MemoryBroker(), log as never)
+  const { connections, counters } = coreOf(hub)
+  await coreOf(hub).start()
+  for (let event = 0; event < events; event++) {
+    for (let room = 0; room < rooms; room++) {
+      await hub.toChannel(`r${room}`, 'message', payloadOf(event, size).data, except ? { except: `user-${event % 50}` } : {})
+    }
+  }
+  /** The times of the visits of one client, in microseconds. */
+  const visits = (channels: readonly string[]): number[] => {
+    const client = connections.open(channels, {}, { lastEventId: () => null, admitsGzip: () => false })
+    client.attach(new Sink())
+    connections.enter(client, channels)
+    client.onOpen()
+    const end = counters.replayed + channels.length * events
+    const times: number[] = []
+    while (counters.replayed < end) {
+      const startedAt = performance.now()
+      client.visit(Math.floor(startedAt))
+      times.push((performance.now() - startedAt) * 1000)
+    }
+    client.cut()
+    return times
+  }
+  const replays: number[] = []
+  const longest: number[] = []
+  for (let index = -WARM_UP; index < clients; index++) {
+    const times = visits(index < 0 ? roomsOf(-index, rooms, joined + 1) : roomsOf(index, rooms, joined))
+    if (index >= 0) {
+      replays.push(times.reduce((sum, time) => sum + time, 0))
+      longest.push(Math.max(...times))
+    }
+    if (index % TURN === 0) await setTimeout(0)
+  }
+  return { perReplay: summary(replays).median, perVisit: summary(longest).median }
 }

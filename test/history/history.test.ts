@@ -220,6 +220,120 @@ t.test('History does the same as a simple model', async t => {
   }
 })
 
+t.test('History that a broker fills later has the same as one that was there from the beginning', async t => {
+  const random = new Random()
+  try {
+    for (let round = 0; round < 300; round++) {
+      const size = random.pick([1, 3, 10, 1000])
+      const history = new History({ size, maxAge: Infinity, maxBytes: Infinity })
+      const broker = new ModelHistory(size)
+      let position = 0
+      const publish = (): [KeptEvent, string[]] => {
+        position += 1 + random.below(3)
+        const key = random.pick(['', '', 'k', 'l', `k${random.below(12)}`])
+        const event = keptEvent(position, 'x', { key, remove: key !== '' && random.chance(0.3) })
+        const targets = random.some(TARGETS, 0.3)
+        if (targets.length === 0) targets.push(random.pick(TARGETS))
+        broker.add(event, targets)
+        return [event, targets]
+      }
+      for (let count = random.below(40); count > 0; count--) publish()
+      history.skipTo(position)
+      const filled = new Set<string>()
+      for (let step = 0; step < 60; step++) {
+        if (random.chance(0.8)) {
+          history.add(...publish())
+        } else {
+          const target = random.pick(TARGETS)
+          if (filled.has(target)) continue
+          filled.add(target)
+          history.fill(target, broker.range([target], 0, position, false).map(event => ({ ...event, age: 0 })), broker.floor(target), position)
+        }
+        const asked = [...filled]
+        const after = random.below(position + 2)
+        const fresh = random.chance(0.5)
+        assert.deepEqual([...history.range(asked, after, position, fresh)].map(essence), broker.range(asked, after, position, fresh).map(essence))
+        for (const target of filled) {
+          assert.equal(history.lost([target], after, -1), broker.lost([target], after, -1), `lost(${target}, ${after})`)
+          assert.deepEqual([...history.states(target, 'n')].map(essence), broker.states(target, 'n').map(essence))
+        }
+        assert.ok(!history.lost(asked, 0, history.tick))
+      }
+    }
+    t.pass('in 18,000 steps')
+  } catch (error) {
+    t.comment(`SEED=${random.seed}`)
+    throw error
+  }
+})
+
+t.test('states that were filled in are all there where newer ones of their key had gone', async t => {
+  const history = new History({ size: 10, maxAge: Infinity, maxBytes: Infinity })
+  history.skipTo(10)
+  for (const position of [11, 12, 13]) history.add(keptEvent(position, 'x', { key: 'a' }), ['t'])
+  history.fill('t', [{ ...keptEvent(5, 'x', { key: 'b' }), age: 0 }], 0, 13)
+  t.strictSame([...history.range(['t'], 0, 13)].map(({ position }) => position), [5, 13])
+  for (let position = 14; position < 100; position++) history.add(keptEvent(position, 'x', { key: position % 3 === 0 ? 'c' : 'a' }), ['t'])
+  t.strictSame([...history.range(['t'], 0, 100)].map(({ position }) => position), [5, 98, 99])
+})
+
+t.test('a state is replaced among 100,000 others, in whatever order they change', async t => {
+  const random = new Random()
+  const history = new History({ size: 100_000, maxAge: Infinity, maxBytes: Infinity })
+  const newest = new Map<string, number>()
+  let position = 0
+  const set = (key: string): void => {
+    // Most steps are small, and some are large: no place can be found by counting positions.
+    position += random.chance(0.001) ? 1_000_000 : 1 + random.below(2)
+    newest.delete(key)
+    newest.set(key, position)
+    history.add(keptEvent(position, 'x', { key }), ['t'])
+  }
+  for (let key = 0; key < 100_000; key++) set(`k${key}`)
+  for (let count = 0; count < 150_000; count++) set(`k${random.chance(0.5) ? random.below(100_000) : random.below(100)}`)
+  for (let key = 99_999; key > 50_000; key--) set(`k${key}`)
+  t.comment(`SEED=${random.seed}`)
+  const expected = [...newest.values()]
+  t.ok([...history.range(['t'], 0, position)].every((event, index) => event.position === expected[index]))
+  t.equal(history.count, 100_000)
+  for (const after of [0, 1, expected[500]!, expected[99_998]!, position]) {
+    t.equal(history.first(['t'], after, position), expected.find(each => each > after) ?? 0)
+  }
+})
+
+const nothing = (history: History, name: string, count: number, known: number): void => {
+  for (let index = 0; index < count; index++) history.fill(`${name} ${index}`, [], 0, known)
+}
+
+t.test('a loss that a replay has to be told of stays one while other targets are forgotten', async t => {
+  const history = new History({ size: 10, maxAge: Infinity, maxBytes: 20_000 + 10_000 * 600 })
+  history.skipTo(1)
+  nothing(history, 'empty', 10_000, 1)
+  history.add(keptEvent(2, 'x'), ['a'])
+  const told = history.tick
+  history.add(keptEvent(3, 'x'.repeat(7_000_000)), ['b'])
+  t.ok(history.lost(['a'], 1, told))
+  nothing(history, 'more', 1, 3)
+  t.ok(history.lost(['a'], 1, told))
+})
+
+t.test('a broker is asked for a target that was forgotten among more than 10,000 empty ones', async t => {
+  const history = new History({ size: 10, maxAge: Infinity, maxBytes: Infinity })
+  history.skipTo(100)
+  nothing(history, 'empty', 10_001, 100)
+  t.strictSame(history.unfilled(['another', 'empty 0', 'empty 10000'], 50), ['another', 'empty 0'])
+})
+
+t.test('a target that was empty when it was filled is not forgotten once it has an event', async t => {
+  const history = new History({ size: 10, maxAge: Infinity, maxBytes: Infinity })
+  history.skipTo(100)
+  history.fill('a', [], 0, 100)
+  history.add(keptEvent(101, 'x'), ['a'])
+  nothing(history, 'empty', 10_001, 101)
+  t.strictSame([...history.range(['a'], 0, 101)].map(({ position }) => position), [101])
+  t.notOk(history.lost(['a'], 0, -1))
+})
+
 t.test('History frees everything that it has counted', async t => {
   const history = new History({ size: 3, maxAge: 0, maxBytes: Infinity })
   for (let position = 1; position <= 100; position++) {

@@ -5,6 +5,7 @@ import { Compression } from '../../lib/wire/compression.js'
 import { Plain } from '../../lib/wire/encoding.js'
 import { GzipStream } from '../../lib/wire/gzip.js'
 import { History, type HistoryLimits } from '../../lib/history/history.js'
+import type { PastEvent } from '../../lib/history/target-history.js'
 import { Replays, type Page, type Replay } from '../../lib/history/replay.js'
 import { MAX_WRITE, type Chunk } from '../../lib/wire/chunk.js'
 import { buildApp } from '../support/app.js'
@@ -15,7 +16,7 @@ import { StreamClient } from '../support/stream-client.js'
 import { unixSocket } from '../support/unix-socket.js'
 import { ended, spawnProgram } from '../support/spawn-program.js'
 
-/** Positions in a block: see BLOCK in lib/history/replay.ts. */
+/** Positions in a block: see BLOCK in lib/history/grid.ts. */
 const BLOCK = 256
 
 /** A history with its replays, and the few calls that a hub makes. */
@@ -33,10 +34,10 @@ class Past {
   }
 
   /** Adds one event. */
-  add (targets: string | readonly string[] = 'a', { name = 'tick', except = '', padding = 0 } = {}): void {
+  add (targets: string | readonly string[] = 'a', { name = 'tick', except = '', padding = 0, key = '', remove = false } = {}): void {
     const position = ++this.position
     const text = `event: ${name}\ndata: ${position} ${'x'.repeat(padding)}\n\n`
-    this.history.add(keptEvent(position, text, { name, except }), typeof targets === 'string' ? [targets] : targets)
+    this.history.add(keptEvent(position, text, { name, except, key, remove }), typeof targets === 'string' ? [targets] : targets)
   }
 
   addMany (count: number, ...event: Parameters<Past['add']>): void {
@@ -61,6 +62,12 @@ class Past {
   text (settings?: Partial<Replay>): string {
     return textOf(this.chunks(settings))
   }
+}
+
+/** What the broker kept of an event. */
+function pastEvent (random: Random, position: number): PastEvent {
+  const key = random.pick(['', '', `k${random.below(40)}`])
+  return { ...keptEvent(position, `data: past ${position}\n\n`, { except: random.pick(['', 'alice']), key, remove: key !== '' && random.chance(0.2) }), age: 0 }
 }
 
 function textOf (chunks: readonly Chunk[]): string {
@@ -161,18 +168,152 @@ t.test('a client that wants no events gets none after a replay of another client
   t.equal(past.text({ names: new Set() }), '')
 })
 
-t.test('a block that has an event with except is not shared', async t => {
+t.test('only the clients that an event of a block excepts have a block of their own', async t => {
   const past = new Past()
   past.addMany(BLOCK)
   past.addMany(5)
   past.add('a', { except: 'alice' })
-  past.addMany(2 * BLOCK - 6)
+  past.add('a', { except: 'carol' })
+  past.addMany(2 * BLOCK - 7)
   const bob = past.chunks({ clientId: 'bob' })
-  t.strictSame(shared(bob, past.chunks({ clientId: 'bob' })), [true, false, true])
+  t.strictSame(shared(bob, past.chunks({ clientId: 'dave' })), [true, true, true])
+  t.match(textOf(bob), `data: ${BLOCK + 6} \n`)
+  t.match(textOf(bob), `data: ${BLOCK + 7} \n`)
+  for (const [clientId, at] of [['alice', 6], ['carol', 7]] as const) {
+    for (const turn of [1, 2]) {
+      const own = past.chunks({ clientId })
+      t.strictSame(shared(bob, own), [true, false, true], `${clientId}, turn ${turn}`)
+      t.equal(textOf(own), textOf(bob).replace(`event: tick\ndata: ${BLOCK + at} \n\n`, ''))
+    }
+  }
+  t.strictSame(shared(bob, past.chunks({ clientId: 'bob' })), [true, true, true], 'theirs are not given to others')
+})
+
+t.test('a client that is excepted shares the blocks after its own, also where others split them by their size', async t => {
+  const past = new Past()
+  for (let i = 0; i < BLOCK; i++) past.add('a', { padding: 5000, except: i < 20 && i % 2 === 0 ? 'alice' : '' })
+  const bob = past.chunks({ clientId: 'bob' })
   const alice = past.chunks({ clientId: 'alice' })
-  t.strictSame(shared(bob, alice), [true, false, true])
-  t.match(textOf(bob), `data: ${BLOCK + 6} `)
-  t.notMatch(textOf(alice), `data: ${BLOCK + 6} `)
+  t.equal(alice.length, bob.length)
+  t.strictSame(shared(bob, alice), bob.map((_chunk, index) => index > 1))
+})
+
+t.test('a client that wants some event names shares with others that want them, whoever the other events except', async t => {
+  const past = new Past()
+  past.addMany(BLOCK, 'a', { name: 'tick' })
+  past.add('a', { name: 'tock', except: 'alice' })
+  const names = new Set(['tick'])
+  t.strictSame(shared(past.chunks({ names, clientId: 'bob' }), past.chunks({ names, clientId: 'alice' })), [true])
+})
+
+t.test('a room on a hub with 1,000 busy rooms has as few blocks as one that is alone', async t => {
+  const past = new Past()
+  for (let round = 0; round < 50; round++) for (let room = 0; room < 1000; room++) past.add(`room ${room}`)
+  const first = past.chunks({ targets: ['room 7'] })
+  t.equal(first.length, 1)
+  for (let room = 8; room < 1000; room++) past.add(`room ${room}`)
+  t.strictSame(shared(first, past.chunks({ targets: ['room 7'] })), [true], 'also after events of other rooms')
+  past.add('room 7')
+  t.strictSame(shared(first, past.chunks({ targets: ['room 7'] })), [false])
+  const two = past.chunks({ targets: ['room 7', 'room 8'] })
+  t.equal(two.length, 1)
+  t.strictSame(shared(two, past.chunks({ targets: ['room 8', '\0bob', 'room 7'] })), [true])
+})
+
+t.test('clients of several channels that begin at different events come to the same blocks', async t => {
+  const past = new Past()
+  const targets = ['a', 'b', 'c', 'd']
+  for (let round = 0; round < 4 * BLOCK; round++) for (const target of targets) past.add(target)
+  const whole = past.chunks({ targets })
+  const one = past.chunks({ targets, cursor: 100 })
+  const other = past.chunks({ targets, cursor: 150 })
+  t.ok(one.length < whole.length + 4)
+  t.strictSame(shared(one.slice(-10), whole.slice(-10)), Array(10).fill(true))
+  t.strictSame(shared(other.slice(-10), whole.slice(-10)), Array(10).fill(true))
+  t.ok(textOf(whole).endsWith(textOf(one)))
+})
+
+t.test('a page looks at a limited number of events, and the replay goes on after it', async t => {
+  const past = new Past({ size: 100_000 })
+  const targets = Array.from({ length: 100 }, (_, index) => `channel ${index}`)
+  for (let i = 0; i < 20_000; i++) past.add(targets[i % 100], { name: i % 7000 === 6999 ? 'rare' : 'tick' })
+  const names = new Set(['rare'])
+  for (const settings of [{ targets: targets.slice(0, 1) }, { targets }, { targets, names }, { targets, names: new Set<string>() }]) {
+    // A new object has no blocks of others.
+    const replays = new Replays(past.history, Infinity, MAX_WRITE)
+    const replay = past.replay(settings)
+    let text = ''
+    while (replay.cursor < replay.end) {
+      const { cursor } = replay
+      text += textOf(replays.page(replay).chunks)
+      t.ok([...past.history.range(settings.targets, cursor, replay.cursor)].length <= 4096)
+    }
+    const expected = [...past.history.range(settings.targets, 0, past.position)].filter(({ name }) => settings.names?.has(name) ?? true)
+    t.equal(text, expected.map(event => event.text).join(''))
+  }
+})
+
+t.test('a page looks at a limited number of events, also where those of many channels come after those of the longest', async t => {
+  const past = new Past()
+  const targets = Array.from({ length: 100 }, (_, index) => `channel ${index}`)
+  past.addMany(300, targets[0])
+  for (let i = 0; i < 20_000; i++) past.add(targets[1 + i % 99])
+  const replay = past.replay({ targets, names: new Set<string>() })
+  while (replay.cursor < replay.end) {
+    const { cursor } = replay
+    past.replays.page(replay)
+    t.ok([...past.history.range(targets, cursor, replay.cursor)].length <= 4096)
+  }
+})
+
+t.test('a client gets nothing after the end of its replay, though the block of others goes on', async t => {
+  const past = new Past()
+  past.addMany(30, 'a', { padding: 5000 })
+  const whole = past.chunks()
+  t.ok(whole.length > 2, 'the first block is full before its end')
+  t.equal(textOf(whole), past.text())
+  for (const end of [1, 5, 29]) t.equal(past.text({ end }), [...past.history.range(['a'], 0, end)].map(({ text }) => text).join(''))
+  t.equal(past.chunks({ end: 29 })[0], past.chunks()[0])
+})
+
+t.test('a page of a compressed replay compresses little more than two writes', async t => {
+  const past = new Past()
+  past.addMany(5000, 'a', { padding: 100 })
+  const replays = new Replays(past.history, Infinity, 100 * MAX_WRITE)
+  const replay = past.replay({ encoding: new Compression({ threshold: 256, level: 3 }) })
+  const { cursor } = replay
+  replays.page(replay)
+  const bytes = [...past.history.range(['a'], cursor, replay.cursor)].reduce((sum, { size }) => sum + size, 0)
+  t.ok(bytes > MAX_WRITE && bytes < 3 * MAX_WRITE, `${bytes} bytes`)
+})
+
+t.test('a block of states is made anew after one of them was replaced or removed', async t => {
+  const past = new Past()
+  const state = (key: string, remove = false): void => {
+    const position = ++past.position
+    past.history.add(keptEvent(position, `data: ${key} ${position}\n\n`, { key, remove }), ['a'])
+  }
+  for (let i = 0; i < 300; i++) state(`k${i}`)
+  const texts = (): string[] => past.text().split('\n\n').slice(0, -1).map(text => text.split(' ')[1]!)
+  t.equal(texts().length, 300)
+  t.strictSame(shared(past.chunks(), past.chunks()), [true, true])
+  state('k7')
+  t.strictSame(texts().slice(-2), ['k299', 'k7'])
+  t.equal(texts().length, 300)
+  state('k7', true)
+  t.equal(texts().length, 299)
+  for (let i = 0; i < 290; i++) state(`k${i}`)
+  t.strictSame(texts(), [...Array.from({ length: 10 }, (_, i) => `k${290 + i}`), ...Array.from({ length: 290 }, (_, i) => `k${i}`)])
+})
+
+t.test('no block is served of positions that were skipped, even if they come again', async t => {
+  const past = new Past()
+  past.addMany(10)
+  t.match(past.text(), /data: 10 /)
+  past.history.skipTo(0)
+  past.history.add(keptEvent(1, 'another\n\n'), ['a'])
+  past.history.add(keptEvent(10, 'and one more\n\n'), ['a'])
+  t.equal(past.text(), 'another\n\nand one more\n\n')
 })
 
 t.test('all replays split blocks larger than one write at the same places', async t => {
@@ -212,14 +353,24 @@ t.test('replays give what the history has, whatever is published, removed and re
       const maxBytes = random.pick([Infinity, 60_000, 400_000])
       const past = new Past({ size: random.pick([10, 100, 10_000]), maxBytes })
       const ongoing: Replay[] = []
+      const excepts = random.pick([0, 0.02, 0.3])
+      const keyed = random.pick([0, 0, 0.3])
+      const unfilled = new Set(targets)
+      // The broker knows events from before this instance began, some for several targets.
+      const known = Array.from({ length: 100 }, (_, i) => pastEvent(random, 10 * i + 1))
+      past.position = 1000
+      past.history.skipTo(1000)
       for (let step = 0; step < 60; step++) {
         const dense = random.chance(0.5)
         for (let count = random.below(80); count > 0; count--) {
           const where = random.some(targets, dense ? 0.7 : 0.2)
           if (where.length === 0) where.push('b')
+          const key = random.chance(keyed) ? `k${random.below(40)}` : ''
           past.add(where, {
+            key,
+            remove: key !== '' && random.chance(0.2),
             name: random.pick(['tick', 'tock']),
-            except: random.chance(0.02) ? random.pick(['alice', 'bob']) : '',
+            except: random.chance(excepts) ? random.pick(['alice', 'bob']) : '',
             padding: random.chance(0.02) ? random.below(90_000) : random.below(100)
           })
         }
@@ -228,14 +379,19 @@ t.test('replays give what the history has, whatever is published, removed and re
           targets: random.some(targets),
           names: random.pick([null, null, new Set(['tick']), new Set<string>()]),
           clientId,
+          fresh: random.chance(0.5),
           cursor: random.chance(0.5) ? 0 : random.below(past.position + 1)
         }))
+        if (random.chance(0.1)) {
+          const target = random.pick(targets)
+          if (unfilled.delete(target)) past.history.fill(target, random.some(known, 0.7), 0, 1000)
+        }
         const replay = random.pick(ongoing)
         // `page` removes targets without later events from the replay, so they are read before.
         const { cursor, targets: asked } = replay
         const { chunks, count } = past.replays.page(replay)
-        const expected = [...past.history.range(asked, cursor, replay.cursor)]
-          .filter(({ name, except }) => except !== replay.clientId && (replay.names === null || replay.names.has(name)))
+        const expected = [...past.history.range(asked, cursor, replay.cursor, replay.fresh)]
+          .filter(({ name, except, key }) => (except !== replay.clientId || (replay.fresh && key !== '')) && (replay.names === null || replay.names.has(name)))
         assert.equal(textOf(chunks), expected.map(({ text }) => text).join(''))
         assert.equal(count, expected.length)
         assert.ok(replay.cursor > cursor || cursor === replay.end)

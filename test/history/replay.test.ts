@@ -1,4 +1,5 @@
 // What a connection gets from the history, and in which order.
+import type { Socket } from 'node:net'
 import t from 'tap'
 import type { FastifyInstance } from 'fastify'
 import type { SSEConnectOptions, SSEPluginOptions } from '../../lib/index.js'
@@ -95,6 +96,45 @@ t.test('a client that wants only some event names gets only these in its replay'
   t.strictSame(await names(['tack', 'tock']), ['tock', 'tack'])
   t.strictSame(await names(['other']), [])
   t.strictSame(await receivedNames(await open('a', { events: ['tick'] })), Array(17).fill('tick'), 'of the 50 that are kept')
+})
+
+t.test('a client that wants none of thousands of kept events is greeted after a look at all of them, with an id', async t => {
+  const app = await buildApp(t, { historySize: 10_000 })
+  const open = await opener(t, app)
+  let last = ''
+  for (let i = 0; i < 10_000; i++) last = (await app.sse.toChannel('a', 'tick', null)).id!
+  let writes = 0
+  app.server.once('connection', (socket: Socket) => {
+    const { write } = socket
+    socket.write = function (this: Socket, ...args: Parameters<typeof write>) {
+      writes++
+      return write.apply(this, args)
+    } as typeof write
+  })
+  const stream = await open('a', { events: ['rare'] })
+  await stream.raw.untilEvents(1)
+  t.ok(writes <= 2, `the head and the greeting, in ${writes} writes`)
+  t.match(stream.raw.events, [{ event: 'sse:open', id: last }])
+  await app.sse.toChannel('a', 'rare', null)
+  await app.sse.toChannel('a', 'tick', null)
+  t.strictSame(await receivedNames(stream), ['rare'])
+  t.strictSame(await receivedNames(await open('a', { events: ['rare'] })), ['rare'])
+  t.equal(app.sse.stats().replayed, 1)
+})
+
+t.test('what history removes while a client is not greeted yet makes recovered false', async t => {
+  const app = await buildApp(t, { historySize: 20_000 })
+  const open = await opener(t, app)
+  const publish = (count: number, name: string): void => { for (let i = 0; i < count; i++) app.sse.toChannel('a', name, null) }
+  const { id } = await app.sse.toChannel('a', 'tick', null)
+  publish(19_999, 'tick')
+  // By then the first of these events have been looked at, but not all.
+  app.sse.once('connect', () => setImmediate(() => publish(20_000, 'tock')))
+  const stream = await open('a', { events: ['rare'], lastEventId: id })
+  await stream.raw.untilEvents(1)
+  t.strictSame(await receivedNames(stream), [])
+  t.strictSame(stream.raw.events.map(({ event }) => event).filter(name => name?.startsWith('sse:')), ['sse:open'])
+  t.match(JSON.parse(stream.raw.events[0]!.data), { recovered: false })
 })
 
 t.test('a client that wants no events gets none in its replay, and others still get theirs', async t => {

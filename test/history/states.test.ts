@@ -5,7 +5,7 @@ import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import {
   keyed, SSE_ERR_INVALID_CHANNEL, SSE_ERR_INVALID_DATA, SSE_ERR_INVALID_EVENT_NAME, SSE_ERR_INVALID_OPTION, SSE_ERR_UNKNOWN_EVENT, type Broker,
-  type BrokerSink, type SSEPublishOptions
+  type BrokerSink, type SSEPublishOptions, type SSEState
 } from '../../lib/index.js'
 import { MemoryBroker } from '../../lib/brokers/memory.js'
 import { buildApp } from '../support/app.js'
@@ -186,17 +186,22 @@ t.test('a client that comes back with its client id gets the state that was sent
   t.same(await said(await open([], { id: 'bob' })), [])
 })
 
-t.test('a client that except leaves out of the newest state of a key gets no state of that key', async t => {
+t.test('a state with except is not sent to the client that set it, but to its new streams, which know no state', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)
+  const present = await open('a', { id: 'alice' })
   const begin = await state(app, 'x=0')
   await state(app, 'x=1', 'y=1')
   await app.sse.toChannel('a', 'price', 'x=2', { key: 'x', except: 'alice' })
-  t.same(await said(await open('a', { id: 'alice' })), ['price y=1'], 'it was she who said it')
-  const back = await open('a', { id: 'alice', lastEventId: begin })
-  t.same(await said(back), ['price y=1'])
-  t.equal(JSON.parse(back.raw.events[0]!.data).recovered, true)
-  t.same(await said(await open('a', { id: 'bob' })), ['price y=1', 'price x=2'])
+  await app.sse.toChannel('a', 'price', null, { key: 'gone', remove: true, except: 'alice' })
+  await app.sse.toChannel('a', 'news', 'of alice', { except: 'alice' })
+  await state(app, 'z=1')
+  t.same(await said(present), ['price x=0', 'price x=1', 'price y=1', 'price z=1'], 'live: it was she who said it')
+  t.same(await resumed((channels, options) => open(channels, { ...options, id: 'alice' }), 'a', begin), { recovered: true, events: ['price y=1', 'price z=1'] })
+  const all = ['price y=1', 'price x=2', 'price z=1']
+  t.same(await said(await open('a', { id: 'alice' })), all, 'her second tab')
+  t.same(await said(await open('a', { id: 'alice', lastEventId: 'foreign' })), all)
+  t.same(await said(await open('a', { id: 'bob' })), ['price y=1', 'price x=2', 'news of alice', 'price z=1'])
 })
 
 t.test('a client that wants some event names gets the states with these names', async t => {
@@ -360,6 +365,58 @@ t.test('sse.state() gives the present states of a channel, oldest first, with id
   t.same(await app.sse.state('nobody', 'price'), [])
   await state(app, 'v=1', 'y=2')
   t.same(await resumed(open, 'a', states.at(-1)!.id), { recovered: true, events: ['price null', 'other 1', 'price without a key', 'price [object Object]', 'price v=1', 'price y=2'] })
+})
+
+t.test('sse.state() gives the same states until one of them changes', async t => {
+  const app = await buildApp(t, { historySize: 3 })
+  const all = (): Promise<readonly SSEState[]> => app.sse.state('a', 'price')
+  const what = async (): Promise<unknown> => (await all()).map(({ key, data }) => `${key} ${data}`)
+  await state(app, 'x=1', 'y=1', 'z=1')
+  const first = await all()
+  await app.sse.toChannel('a', 'news', 1)
+  await app.sse.toChannel('b', 'price', 1, { key: 'x' })
+  await app.sse.toChannel('a', 'price', 1, { key: 'x', transient: true })
+  const second = await all()
+  t.not(second, first, 'in an array of the caller\'s')
+  t.ok(second.every((state, index) => state === first[index]))
+  first.slice().reverse()
+  const changes: Array<[change: string, then: string[]]> = [
+    ['y=2', ['x x=1', 'z z=1', 'y y=2']],
+    ['y=3', ['x x=1', 'z z=1', 'y y=3']],
+    ['z', ['x x=1', 'y y=3']],
+    ['v', ['x x=1', 'y y=3']],
+    ['z=2', ['x x=1', 'y y=3', 'z z=2']],
+    ['w=1', ['y y=3', 'z z=2', 'w w=1']]
+  ]
+  for (const [change, then] of changes) {
+    await state(app, change)
+    t.same(await what(), then, change)
+    t.same(await what(), then, `${change}, again`)
+  }
+})
+
+t.test('sse.state() gives frozen states, because others get the same ones', async t => {
+  const app = await buildApp(t)
+  await app.sse.toChannel('a', 'x', { list: [{ deep: 1 }] }, { key: 'k' })
+  const [state] = await app.sse.state('a', 'x') as unknown as [{ key: string, data: { list: Array<{ deep: number }> } }]
+  t.throws(() => { state.key = 'other' }, TypeError)
+  t.throws(() => state.data.list.push({ deep: 2 }), TypeError)
+  t.throws(() => { state.data.list[0]!.deep = 2 }, TypeError)
+  const states = await app.sse.state('a', 'x')
+  states.length = 0
+  t.same((await app.sse.state('a', 'x')).map(({ data }) => data), [{ list: [{ deep: 1 }] }])
+})
+
+t.test('sse.state() gives data of any depth', async t => {
+  const app = await buildApp(t, { serializer: data => data as string })
+  await app.sse.toChannel('a', 'x', '['.repeat(100_000) + ']'.repeat(100_000), { key: 'k' })
+  const [{ data }] = await app.sse.state('a', 'x') as unknown as [{ data: unknown }]
+  let depth = 0
+  for (let inner = data; inner !== undefined; depth++) {
+    if (!Object.isFrozen(inner)) break
+    inner = (inner as unknown[])[0]
+  }
+  t.equal(depth, 100_000)
 })
 
 t.test('sse.state() gives the data as it was published', async t => {

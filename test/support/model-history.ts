@@ -70,6 +70,11 @@ export class ModelHistory {
       [...went].some(([target, at]) => at > change && (targets === null || targets.includes(target))))
   }
 
+  /** The position of the newest event that a target has lost; 0 for none. */
+  floor (target: string): number {
+    return this.#all.findLast(({ went }) => went.has(target))?.event.position ?? 0
+  }
+
   #take (remembered: Remembered, target: string): void {
     remembered.holders.delete(target)
     remembered.went.set(target, this.changes)

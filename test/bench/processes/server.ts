@@ -1,7 +1,7 @@
 // The measured process: it runs one subject and publishes through it.
 import type { Socket } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
-import { channelCost, type Channels } from '../in-process.js'
+import { channelCost, replayCost, type Channels, type Replays } from '../in-process.js'
 import { flood, flow, rate, single, type Flood, type Flow, type Rate, type Single } from '../pace.js'
 import { now, payloadOf } from '../payload.js'
 import { serve } from '../rpc.js'
@@ -41,6 +41,7 @@ const methods = {
     return count / (now() - startedAt) * 1e6
   },
   channels: (how: Channels) => channelCost(how),
+  replays: (how: Replays) => replayCost(how),
   /** The CPU time until now in microseconds, and the memory now in bytes. */
   async usage () {
     const { user, system } = process.cpuUsage()

@@ -6,11 +6,11 @@ import { idle } from './idle.js'
 import { channels, publish } from './publish.js'
 import { rates } from './rate.js'
 import { redis } from './redis.js'
-import { replays } from './replay.js'
+import { replays, replayShapes } from './replay.js'
 import type { Scenario } from './scenario.js'
 import { slow } from './slow.js'
 import { states } from './states.js'
 
 export const SCENARIOS: readonly Scenario[] = [
-  publish, channels, connect, ...fanout, ...rates, replays, slow, ...states, ...compressed, ...redis, idle
+  publish, channels, connect, ...fanout, ...rates, replays, ...replayShapes, slow, ...states, ...compressed, ...redis, idle
 ]

@@ -1,8 +1,9 @@
-// All clients reconnect at the same time, and each has missed many events.
+// Clients that get many kept events: all reconnect at the same time, or each has rooms of its own, or the events except somebody.
 import { setTimeout } from 'node:timers/promises'
 import type { Bench } from '../bench.js'
+import type { Replays } from '../in-process.js'
 import type { SubjectName } from '../subjects/index.js'
-import { SIZE, type Scenario } from './scenario.js'
+import { SIZE, type Figures, type Scenario } from './scenario.js'
 
 const MISSED = 1000
 /** How often they reconnect before the measured time. */
@@ -39,3 +40,38 @@ export const replays: Scenario = {
     { name: 'replay', figure: 'different', unit: 'events/s, different ranges', versus: 'node:net', atLeast: 0.5 }
   ]
 }
+
+/** What a replay costs in the hub alone, without sockets. */
+async function cost (bench: Bench, subject: SubjectName, shape: Omit<Replays, 'size'>): Promise<Figures> {
+  return await bench.with(subject, { hub: {} }, async ({ server }) => {
+    const { perReplay, perVisit } = await server.replays({ ...shape, clients: bench.amount(shape.clients), size: SIZE })
+    return { replay: perReplay, visit: perVisit }
+  })
+}
+
+/** No visit may hold the process for longer, in microseconds. */
+const LONGEST_VISIT = 5000
+
+export const replayShapes: readonly Scenario[] = [
+  {
+    title: 'a client in one of 1,000 rooms that each keep 50 events, published in turn',
+    subjects: ['ours'],
+    run: (bench, subject) => cost(bench, subject, { rooms: 1000, events: 50, joined: 1, except: false, clients: 1000 }),
+    goals: [{ name: 'replay-rooms', figure: 'replay', unit: 'µs a client', versus: null, atMost: 30 }]
+  },
+  {
+    title: 'a client in 100 of these rooms, other ones than those of the clients before',
+    subjects: ['ours'],
+    run: (bench, subject) => cost(bench, subject, { rooms: 1000, events: 50, joined: 100, except: false, clients: 500 }),
+    goals: [
+      { name: 'replay-many', figure: 'replay', unit: 'µs a client', versus: null, atMost: 3000 },
+      { name: 'replay-many', figure: 'visit', unit: 'µs, a client\'s longest visit', versus: null, atMost: LONGEST_VISIT }
+    ]
+  },
+  {
+    title: 'a client in a room that keeps 1,000 events, each with an except of somebody else',
+    subjects: ['ours'],
+    run: (bench, subject) => cost(bench, subject, { rooms: 1, events: 1000, joined: 1, except: true, clients: 5000 }),
+    goals: [{ name: 'replay-except', figure: 'replay', unit: 'µs a client', versus: null, atMost: 15 }]
+  }
+]
