@@ -70,7 +70,11 @@ export class HubCore {
     this.states = new States(this.#history, loader)
     const scheduler = this.scheduler = new Scheduler({
       begin: () => work.begin(),
-      end: () => work.end(),
+      end: () => {
+        // Visits may find clients too slow.
+        this.delivery.endSlow()
+        work.end()
+      },
       visitFailed: error => this.#log.error({ err: error }, 'a visit to a client failed')
     })
     const fanoutTimer = options.metrics === null ? null : new FanoutTimer(scheduler)
@@ -140,6 +144,8 @@ export class HubCore {
       join: (client, channel) => this.connections.join(client, channel),
       leave: (client, channel) => this.connections.leave(client, channel),
       disconnect: (client, reason) => this.connections.disconnect(client, reason),
+      overtaken: client => this.connections.overtaken(client as Client),
+      replaced: client => this.connections.leaveResponse(client as Client),
       gone: client => this.connections.gone(client as Client),
       failed: (client, error) => this.connections.failed(client as Client, error),
       endingFailed: failedOf('ending a stream failed') as ClientHost['endingFailed'],
