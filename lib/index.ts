@@ -14,7 +14,8 @@ import { keyed } from './schemas/keyed.js'
 import { describeStreams, sseResponse } from './plugin/openapi.js'
 import { hubOptions } from './options.js'
 import { sse as replySse } from './plugin/reply.js'
-import { kClient, release } from './plugin/takeover.js'
+import { quieten } from './plugin/refusal.js'
+import { kClient, kOwn, release } from './plugin/takeover.js'
 
 export type * from '../types/index.js'
 export * from './errors.js'
@@ -33,7 +34,11 @@ async function register (fastify: FastifyInstance, options: SSEPluginOptions): P
   if (!fastify.hasReplyDecorator('sse')) {
     fastify.decorateReply('sse', replySse)
     fastify.decorateReply(kClient, null)
-    fastify.addHook('onError', async (_request, reply) => release(reply))
+    fastify.decorateReply(kOwn, null)
+    fastify.addHook('onError', async (_request, reply, error) => {
+      release(reply)
+      quieten(reply, error)
+    })
   }
 
   describeStreams(fastify)

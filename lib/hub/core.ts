@@ -63,7 +63,7 @@ export class HubCore {
     this.#slowLog = new CountLog(this.#log, 'clients read too slowly: disconnected the slow and the stalled, dropped events',
       ['slowClients', 'stalledClients', 'droppedEvents'])
     const { counters, registry } = this
-    this.admission = new Admission(options, registry, counters, log, this.#log)
+    this.admission = new Admission(options, registry, counters, this.#log)
     this.data = new DataFormat(options.serializer, options.events)
     this.#history = new History({ size: options.historySize, maxAge: options.historyMaxAge, maxBytes: options.historyMaxBytes })
     const loader = new HistoryLoader(broker, this.#history)
