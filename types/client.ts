@@ -64,7 +64,12 @@ export interface SSEWebStream {
   /** Takes the stream's reader. It must not be locked. */
   getReader (): {
     /** Gives the next item. */
-    read (): Promise<{ readonly done: boolean, readonly value?: unknown }>
+    read (): Promise<{
+      /** Whether the stream has ended. */
+      readonly done: boolean
+      /** The item, where it has not. */
+      readonly value?: unknown
+    }>
     /** Tells the source that nothing more is wanted. */
     cancel (): Promise<void>
   }
