@@ -15,7 +15,6 @@ import { keyed } from './schemas/keyed.js'
 import { describeStreams, sseResponse } from './plugin/openapi.js'
 import { hubOptions } from './options.js'
 import { sse as replySse } from './plugin/reply.js'
-import { quieten } from './plugin/refusal.js'
 import { kClient, kOwn, release } from './plugin/takeover.js'
 
 export type * from '../types/index.js'
@@ -37,10 +36,7 @@ async function register (fastify: FastifyInstance, options: SSEPluginOptions): P
     fastify.decorateReply('sse', replySse)
     fastify.decorateReply(kClient, null)
     fastify.decorateReply(kOwn, null)
-    fastify.addHook('onError', async (_request, reply, error) => {
-      release(reply)
-      quieten(reply, error)
-    })
+    fastify.addHook('onError', async (_request, reply) => release(reply))
   }
 
   describeStreams(fastify)

@@ -1,27 +1,14 @@
-// What a reply whose stream was refused has of that, where Fastify is given the error: `Retry-After`, and no lines in the log, as a
-// flood of refusals would fill it. It must not know why a stream is refused.
+// What a reply whose stream was refused has of that, where it is answered with the refusal's status: `Retry-After`, and no lines of
+// Fastify's in the log, as a flood of refusals would fill it. It must not know why a stream is refused.
 import type { FastifyBaseLogger, FastifyReply } from 'fastify'
 
-interface Refusal extends Error {
-  readonly statusCode?: number
-}
-
-/** The errors of refused streams, with the seconds that their clients should wait. */
-const refusals = new WeakMap<object, number>()
-
-/** Notes that an error refuses a stream. */
-export function noteRefusal (error: unknown, retryAfter: number): void {
-  refusals.set(error as object, retryAfter)
-}
-
 /**
- * Called when Fastify is given an error, before any error handler. Where the application catches a refusal and answers otherwise,
- * this is not called. Where its error handler answers otherwise, the status tells it.
+ * Called before the error of a refusal is thrown. The application may catch it and answer otherwise, so that is decided when
+ * something is sent or logged. Example: one handler answers the error with 503, and gets `Retry-After`. Another answers with the
+ * last events as JSON and 200, and is logged as any request.
  */
-export function quieten (reply: FastifyReply, error: Refusal): void {
-  const retryAfter = refusals.get(error)
-  if (retryAfter === undefined) return
-  const isRefused = (): boolean => reply.statusCode === error.statusCode
+export function prepareRefusal (reply: FastifyReply, error: unknown, retryAfter: number): void {
+  const isRefused = (): boolean => reply.statusCode === (error as { readonly statusCode?: number }).statusCode
   reply.log = quietLog(reply, error, isRefused)
   const { send } = reply
   reply.send = function (payload?: unknown) {
@@ -31,18 +18,18 @@ export function quieten (reply: FastifyReply, error: Refusal): void {
 }
 
 /** The reply's logger without Fastify's lines about the refusal. What the application logs is logged. */
-function quietLog (reply: FastifyReply, error: Error, isRefused: () => boolean): FastifyBaseLogger {
+function quietLog (reply: FastifyReply, error: unknown, isRefused: () => boolean): FastifyBaseLogger {
   const { log } = reply
-  const about = (entry: unknown): boolean => {
+  const isAbout = (entry: unknown): boolean => {
     const { err, res } = (entry ?? {}) as { err?: unknown, res?: unknown }
-    return err === error || (res === reply && isRefused())
+    return (err === error || res === reply) && isRefused()
   }
   // The methods of a logger may need it as their `this`.
   return new Proxy<FastifyBaseLogger>(Object.create(log), {
     get: (_target, name) => {
       const value: unknown = Reflect.get(log, name)
       if (typeof value !== 'function') return value
-      const passes = (entry: unknown[]): boolean => (name !== 'info' && name !== 'error') || !about(entry[0])
+      const passes = (entry: unknown[]): boolean => (name !== 'info' && name !== 'error') || !isAbout(entry[0])
       return (...entry: unknown[]) => { if (passes(entry)) return Reflect.apply(value, log, entry) as unknown }
     }
   })

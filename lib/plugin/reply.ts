@@ -9,7 +9,7 @@ import { SSE_ERR_ALREADY_SENT, SSE_ERR_INVALID_OPTION, SSE_ERR_NOT_ACCEPTABLE } 
 import type { HubCore } from '../hub/core.js'
 import { checkChannels } from '../names.js'
 import { EventStream } from '../transport/event-stream.js'
-import { noteRefusal } from './refusal.js'
+import { prepareRefusal } from './refusal.js'
 import { hubOf, isTaken, takeOver } from './takeover.js'
 
 /** The decorator. */
@@ -19,7 +19,7 @@ export function sse (this: FastifyReply, channels: string | readonly string[] = 
   const { request, raw } = this
   // The limits come first: to parse headers costs more.
   const key = admissionKey(hub, request)
-  admit(hub.admission, key)
+  admit(hub.admission, this, key)
   if (!acceptsEventStream(request.headers.accept)) throw new SSE_ERR_NOT_ACCEPTABLE()
   const names = checkChannels(typeof channels === 'string' ? [channels] : channels)
   let varies = false
@@ -52,11 +52,11 @@ function admissionKey ({ options }: HubCore, request: FastifyRequest): string | 
   throw new SSE_ERR_INVALID_OPTION(`Option "key" of fastify-sse-hub is invalid: it must return a string or undefined, and it returned ${key === null ? 'null' : `a value of type ${typeof key}`}`)
 }
 
-function admit (admission: Admission, key: string | undefined): void {
+function admit (admission: Admission, reply: FastifyReply, key: string | undefined): void {
   try {
     admission.check(key)
   } catch (error) {
-    noteRefusal(error, admission.retryAfter)
+    prepareRefusal(reply, error, admission.retryAfter)
     throw error
   }
 }
