@@ -11,7 +11,7 @@ export const floors = [
   ['client'],
   ['schemas', 'transport', 'history', 'options'],
   ['wire', 'observe'],
-  ['names', 'broker-failure', 'guarded'],
+  ['names', 'address-key', 'broker-failure', 'guarded'],
   ['errors', 'reason']
 ]
 /** It runs in pages: it imports from no room, and no room imports it. */

@@ -7,6 +7,7 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { SSEPluginOptions } from '../types/index.js'
+import { addressKey } from './address-key.js'
 import { MemoryBroker } from './brokers/memory.js'
 import * as errors from './errors.js'
 import { coreOf, Hub } from './hub/hub.js'
@@ -14,10 +15,11 @@ import { keyed } from './schemas/keyed.js'
 import { describeStreams, sseResponse } from './plugin/openapi.js'
 import { hubOptions } from './options.js'
 import { sse as replySse } from './plugin/reply.js'
-import { kClient, release } from './plugin/takeover.js'
+import { kClient, kOwn, release } from './plugin/takeover.js'
 
 export type * from '../types/index.js'
 export * from './errors.js'
+export { addressKey } from './address-key.js'
 export { keyed } from './schemas/keyed.js'
 export { sseResponse } from './plugin/openapi.js'
 
@@ -33,6 +35,7 @@ async function register (fastify: FastifyInstance, options: SSEPluginOptions): P
   if (!fastify.hasReplyDecorator('sse')) {
     fastify.decorateReply('sse', replySse)
     fastify.decorateReply(kClient, null)
+    fastify.decorateReply(kOwn, null)
     fastify.addHook('onError', async (_request, reply) => release(reply))
   }
 
@@ -49,7 +52,7 @@ async function register (fastify: FastifyInstance, options: SSEPluginOptions): P
  * The registration rejects with {@link SSE_ERR_INVALID_OPTION}, and with the error of a broker that fails to start.
  * @function
  */
-const plugin = Object.assign(fp(register, { name: 'fastify-sse-hub', fastify: '5.x' }), errors, { keyed, sseResponse })
+const plugin = Object.assign(fp(register, { name: 'fastify-sse-hub', fastify: '5.x' }), errors, { addressKey, keyed, sseResponse })
 
 export default plugin
 

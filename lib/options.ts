@@ -4,6 +4,7 @@ import { KindGuard, Type, type Static, type TObject, type TSchema } from '@sincl
 import { TypeCompiler, type TypeCheck } from '@sinclair/typebox/compiler'
 import type { FastifyRequest } from 'fastify'
 import type { SSECompressOptions, SSEEventSchemas, SSEMetricsOptions, SSEPluginOptions } from '../types/index.js'
+import { addressKey } from './address-key.js'
 import { SSE_ERR_INVALID_OPTION } from './errors.js'
 import { flawOf } from './names.js'
 import { MAX_WRITE } from './wire/chunk.js'
@@ -16,6 +17,8 @@ const MAX_TIME = 2 ** 31 - 1
  * is counted from it then.
  */
 export const USUAL_RETRY = 3000
+
+const MIB = 1024 * 1024
 
 const Time = Type.Integer({ minimum: 0, maximum: MAX_TIME })
 const Count = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
@@ -222,6 +225,11 @@ export function hubOptions (options: SSEPluginOptions): HubOptions {
     const flaw = flawOf(options.heartbeatEvent)
     if (flaw !== '') throw new SSE_ERR_INVALID_OPTION(`Option "heartbeatEvent" of fastify-sse-hub is invalid: an event name ${flaw}`)
   }
+  const { maxBufferedBytes = MIB } = options
+  const { maxEventBytes = Math.min(MIB, maxBufferedBytes) } = options
+  if (maxEventBytes > maxBufferedBytes) {
+    throw new SSE_ERR_INVALID_OPTION(`Option "maxEventBytes" of fastify-sse-hub is invalid: an event of ${maxEventBytes} bytes would disconnect each client that does not read it at once, because "maxBufferedBytes" is ${maxBufferedBytes}; give at most that, or raise "maxBufferedBytes"`)
+  }
   return {
     heartbeatInterval: options.heartbeatInterval ?? 30_000,
     heartbeatEvent: options.heartbeatEvent ?? null,
@@ -233,10 +241,10 @@ export function hubOptions (options: SSEPluginOptions): HubOptions {
     greeting: options.greeting ?? true,
     maxClients: options.maxClients ?? Infinity,
     maxClientsPerKey: options.maxClientsPerKey ?? Infinity,
-    key: options.key ?? (request => request.ip),
+    key: options.key ?? addressKey,
     maxChannelsPerClient: options.maxChannelsPerClient ?? 100,
-    maxEventBytes: options.maxEventBytes ?? 1024 * 1024,
-    maxBufferedBytes: options.maxBufferedBytes ?? 1024 * 1024,
+    maxEventBytes,
+    maxBufferedBytes,
     slowClient: options.slowClient ?? 'disconnect',
     stallTimeout: options.stallTimeout ?? 60_000,
     closeTimeout: options.closeTimeout ?? 2000,

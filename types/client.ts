@@ -59,6 +59,25 @@ export interface SSEStreamOptions<Name extends SSEEventName = SSEEventName> exte
   event: Name
 }
 
+/** What `client.stream()` needs of a web `ReadableStream`, e.g. the `body` of a `fetch()`. */
+export interface SSEWebStream {
+  /** Takes the stream's reader. It must not be locked. */
+  getReader (): {
+    /** Gives the next item. */
+    read (): Promise<{
+      /** Whether the stream has ended. */
+      readonly done: boolean
+      /** The item, where it has not. */
+      readonly value?: unknown
+    }>
+    /** Tells the source that nothing more is wanted. */
+    cancel (): Promise<void>
+  }
+}
+
+/** What `client.stream()` sends: an array, a generator, a `Readable` or a web `ReadableStream`. */
+export type SSEStreamSource = AsyncIterable<unknown> | Iterable<unknown> | Readable | SSEWebStream
+
 /** One open stream. */
 export interface SSEClient {
   /** The id that the route gave, which other streams may share, or a random one. */
@@ -90,13 +109,13 @@ export interface SSEClient {
     event: Name, data: SSEInput<Name, Options>, options?: Options): Promise<boolean>
   /**
    * Sends each item of a source as one event. It sends an item when the socket took the item before. Resolves to true after
-   * the last item, and to false when the client was disconnected first. Where it ends before the source does, it calls the
-   * source's `return()`, so that the source stops.
+   * the last item, and to false when the client was disconnected first. Where it ends before the source does, the source is told
+   * at once, even while it gives nothing: a `Readable` is destroyed, a web stream is cancelled, and of another source `return()` is
+   * called.
    * Rejects with what the source throws, and as {@link SSEClient.send} does.
-   * @param source an array, a generator, or a `Readable`, e.g. of text with `raw`
+   * @param source an array, a generator, or a stream of Node or of the web, e.g. of text with `raw`
    */
-  stream<Name extends SSEEventName> (
-    source: AsyncIterable<unknown> | Iterable<unknown> | Readable, options: SSEStreamOptions<Name>): Promise<boolean>
+  stream<Name extends SSEEventName> (source: SSEStreamSource, options: SSEStreamOptions<Name>): Promise<boolean>
   /**
    * Subscribes the client to a channel. Before the first bytes of the stream that counts as if the route had named the channel: the
    * client gets what it missed there. Later nothing is replayed, and the channel is this connection's alone: after a reconnect the

@@ -47,7 +47,10 @@ export interface SSEPluginOptions {
   replay?: SSEReplay
   /** Whether each stream begins with `sse:open`. Default true. */
   greeting?: boolean
-  /** With this many clients, `reply.sse()` throws {@link SSE_ERR_TOO_MANY_CLIENTS} (503). Default: no limit. */
+  /**
+   * With this many clients, `reply.sse()` throws {@link SSE_ERR_TOO_MANY_CLIENTS} (503). A client whose stream has ended counts
+   * while its last bytes wait. Default: no limit.
+   */
   maxClients?: number
   /**
    * With this many clients of one `key`, `reply.sse()` throws {@link SSE_ERR_TOO_MANY_CLIENTS_PER_KEY} (429), so that nobody
@@ -56,16 +59,21 @@ export interface SSEPluginOptions {
   maxClientsPerKey?: number
   /**
    * Whom a request counts for in `maxClientsPerKey`, e.g. the name of its user. `undefined` counts for nobody and has no limit.
-   * What this function throws, `reply.sse()` throws. Default: `request.ip`. Behind a proxy set Fastify's `trustProxy`.
+   * What this function throws, `reply.sse()` throws. Default: {@link addressKey}, which counts by `request.ip`, an IPv6 address by
+   * its /64. Behind a proxy set Fastify's `trustProxy`.
    */
   key?: (request: FastifyRequest) => string | undefined
   /** How many channels one client may be in. One more throws {@link SSE_ERR_TOO_MANY_CHANNELS}. Default 100. */
   maxChannelsPerClient?: number
-  /** An event with more bytes of data, in UTF-8, is refused with {@link SSE_ERR_EVENT_TOO_LARGE}. Default 1 MiB. */
+  /**
+   * An event with more bytes of data, in UTF-8, is refused with {@link SSE_ERR_EVENT_TOO_LARGE}. It may not be above
+   * `maxBufferedBytes`. Default 1 MiB, or `maxBufferedBytes` where that is less.
+   */
   maxEventBytes?: number
   /**
    * How many bytes may wait for one client that reads too slowly, in the hub and in its socket. Default 1 MiB. The limit counts
-   * once the socket refuses bytes. A socket of Node refuses them from 64 KiB on, in Node 20 from 16 KiB on: a smaller value is
+   * once the socket refuses bytes, and when it refuses them. An event takes more bytes than its data: its id, its name, and `data: `
+   * for each line. A socket of Node refuses them from 64 KiB on, in Node 20 from 16 KiB on: a smaller value is
    * no limit.
    */
   maxBufferedBytes?: number
@@ -106,6 +114,12 @@ export interface SSEPluginOptions {
   broker?: Broker
   /** Fills a registry of `prom-client` with the hub's metrics. Default: none. */
   metrics?: SSEMetricsOptions
+}
+
+/** Options of {@link addressKey}. */
+export interface SSEAddressKeyOptions {
+  /** How many bits of an IPv6 address are its network, 1 to 128. Default 64. Providers that give a customer more give 56 or 48. */
+  ipv6Prefix?: number
 }
 
 /**

@@ -8,7 +8,7 @@ import { Backlog, type BacklogHost } from './backlog.js'
 
 /** What a client needs of its stream. */
 export type OutboxStream = Pick<EventStream,
-  'open' | 'piped' | 'alive' | 'finished' | 'session' | 'buffered' | 'left' | 'write' | 'flushHead' | 'end' | 'abort' | 'leave'>
+  'open' | 'piped' | 'alive' | 'finished' | 'overtaken' | 'session' | 'buffered' | 'left' | 'write' | 'flushHead' | 'end' | 'abort' | 'leave'>
 
 export abstract class ClientStream extends Backlog {
   /** When something was last written, and when the socket last refused bytes, in the time of `performance.now()`. */
@@ -89,6 +89,11 @@ export abstract class ClientStream extends Backlog {
   protected writeEnd (chunks: readonly Chunk[], now: number): void {
     const last = this.#gzip === null ? chunks : this.#gzip.end(chunks)
     if (last.length > 0) this.#writeEncoded(last, now)
+    this.end(now)
+  }
+
+  /** Ends the stream after all that was written. */
+  protected end (now: number): void {
     this.ready = false
     // The last bytes may stall as well, from now on.
     this.blockedAt = now

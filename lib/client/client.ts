@@ -1,8 +1,7 @@
 // One client, as the application sees it. Its outbox sends it events, and the hub puts it into channels. It must not know of
 // requests and replies.
 import { AsyncResource } from 'node:async_hooks'
-import type { Readable } from 'node:stream'
-import type { SSEClient, SSEClientJSON, SSEClientSendOptions, SSEDisconnectReason, SSEMetadata, SSEStreamOptions } from '../../types/index.js'
+import type { SSEClient, SSEClientJSON, SSEClientSendOptions, SSEDisconnectReason, SSEMetadata, SSEStreamOptions, SSEStreamSource } from '../../types/index.js'
 import type { Frame } from '../wire/batch.js'
 import type { Encoding } from '../wire/encoding.js'
 import { checkSendOptions, checkStreamOptions } from '../options.js'
@@ -131,7 +130,7 @@ export class Client extends Outbox implements SSEClient {
     return await sent
   }
 
-  stream (source: AsyncIterable<unknown> | Iterable<unknown> | Readable, options: SSEStreamOptions): Promise<boolean> {
+  stream (source: SSEStreamSource, options: SSEStreamOptions): Promise<boolean> {
     return this.#logged(this.#streamFrom(source, options))
   }
 

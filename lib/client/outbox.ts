@@ -1,5 +1,6 @@
 // Takes what waits for one client to its stream, one write in each visit, and ends the stream. It must not know of channels or
 // the broker.
+import { guarded } from '../guarded.js'
 import type { StreamOwner } from '../transport/event-stream.js'
 import type { Frame } from '../wire/batch.js'
 import type { Chunk } from '../wire/chunk.js'
@@ -26,6 +27,10 @@ export interface OutboxHost extends BacklogHost {
   overfull (outbox: Outbox): void
   /** Writing failed, so the client must be ended. */
   failed (outbox: Outbox, error: unknown): void
+  /** The application has ended the response itself. */
+  overtaken (outbox: Outbox): void
+  /** A hook has destroyed the stream in place of piping it. */
+  replaced (outbox: Outbox): void
   /** Ending the stream failed. The client counts as gone. */
   endingFailed (outbox: Outbox, error: unknown): void
   /** The stream is over. */
@@ -77,8 +82,8 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
 
   /** Puts an event in line. Resolves to true when the socket has taken it, and to false when it never will. */
   pushAndWait (frame: Frame): Promise<boolean> {
-    // The promise is made first, because `push` may drop the event at once.
     const taken = this.nextTaken()
+    // It may drop the event at once.
     this.push(frame)
     return taken
   }
@@ -166,12 +171,13 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
     if (!this.ready) return
     try {
       if (!this.#stream.alive) return this.cut()
+      if (this.#stream.overtaken) return this.#host.overtaken(this)
       const chunks = this.#next()
       if (chunks.length > 0) {
         this.#beatDue = false
         this.write(chunks, now)
       }
-      if (!this.ready) return
+      if (!this.ready) return this.#refused()
       if (!this.isEmpty || this.#opening !== null) this.#host.scheduler.add(this)
       else if (this.#ending) this.writeEnd(this.#farewell === null ? NOTHING : [this.encoded(this.#farewell)], now)
     } catch (error) {
@@ -211,6 +217,11 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
     return page
   }
 
+  /** The limit is looked at here as well: perhaps nothing more is published. What one write left in the socket is no backlog. */
+  #refused (): void {
+    if (!this.#ending && this.waitingBytes > 0 && this.bufferedBytes > this.#host.maxBufferedBytes) this.#tooMuch()
+  }
+
   #tooMuch (): void {
     const host = this.#host
     if (!host.dropsOldest) return host.tooSlow(this)
@@ -233,6 +244,19 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
     if (this.ready) this.#host.scheduler.add(this)
   }
 
+  /** Whether the beginning of the stream waits for the client, or bytes in line or in the socket. */
+  get unread (): boolean {
+    return this.#opening !== null || !this.isEmpty || this.#stream.buffered > 0
+  }
+
+  /** Writes nothing more, because the response has ended. Its last bytes may still leave. */
+  finishOvertaken (): void {
+    this.#ending = true
+    this.#opening = null
+    this.clear()
+    this.end(Math.floor(performance.now()))
+  }
+
   /** Answers with a head alone. */
   finishEmpty (): void {
     this.#opening = null
@@ -252,15 +276,15 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
 
   /** For the shutdown. An HTTP/2 session stays open after its streams, and the server can't close before it. */
   endSession (how: 'close' | 'destroy'): void {
-    try {
-      this.#stream.session?.[how]()
-    } catch (error) {
-      this.#host.endingFailed(this, error)
-    }
+    guarded(() => this.#stream.session?.[how](), error => this.#host.endingFailed(this, error))
   }
 
   onFault (error: unknown): void {
     this.#host.endingFailed(this, error)
+  }
+
+  onReplaced (): void {
+    this.#host.replaced(this)
   }
 
   onClose (): void {

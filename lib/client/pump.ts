@@ -1,5 +1,6 @@
 // Takes items from a source one by one, until the source ends or the items are not wanted any more. It must not know of clients.
-import { Readable } from 'node:stream'
+import type { Readable } from 'node:stream'
+import type { SSEWebStream } from '../../types/index.js'
 import { SSE_ERR_INVALID_OPTION } from '../errors.js'
 import { guarded } from '../guarded.js'
 
@@ -56,14 +57,30 @@ export async function pump (source: unknown, wanter: Wanter, deal: (item: unknow
     if (!ended) {
       guarded(() => iterator.return?.(), failed)
       // The iterator of a Readable is such a generator, so `return()` alone may never destroy it.
-      if (source instanceof Readable) guarded(() => source.destroy(), failed)
+      const readable = source as Partial<Pick<Readable, 'pipe' | 'destroy'>>
+      if (typeof readable.pipe === 'function') guarded(() => readable.destroy?.(), failed)
     }
   }
 }
 
+// These are told by their methods: streams of another realm, or of a package, are no instances of this realm's classes.
+type Source = Partial<AsyncIterable<unknown> & Iterable<unknown> & SSEWebStream>
+
 function iteratorOf (source: unknown): AsyncIterator<unknown> | Iterator<unknown> {
-  const iterable = (source ?? {}) as Partial<AsyncIterable<unknown> & Iterable<unknown>>
+  const iterable = (source ?? {}) as Source
+  // The iterator of a web stream calls `cancel()` only after its pending read. A reader calls it at once.
+  if (typeof iterable.getReader === 'function') return readerOf(iterable.getReader())
   const iterator = iterable[Symbol.asyncIterator]?.() ?? iterable[Symbol.iterator]?.()
-  if (iterator === undefined) throw new SSE_ERR_INVALID_OPTION('The source of client.stream() must be an async iterable, an iterable or a Readable')
+  if (iterator === undefined) throw new SSE_ERR_INVALID_OPTION('The source of client.stream() must be an async iterable, an iterable, a Readable or a ReadableStream')
   return iterator
+}
+
+function readerOf (reader: ReturnType<SSEWebStream['getReader']>): AsyncIterator<unknown> {
+  return {
+    next: () => reader.read() as Promise<IteratorResult<unknown>>,
+    async return () {
+      await reader.cancel()
+      return { done: true, value: undefined }
+    }
+  }
 }

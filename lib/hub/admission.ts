@@ -1,5 +1,4 @@
 // Decides whether one more stream may be opened, and logs the refused ones. It must not know of requests and replies.
-import type { FastifyBaseLogger } from 'fastify'
 import { CountLog } from '../observe/count-log.js'
 import type { Counters } from '../observe/counters.js'
 import { SSE_ERR_CLOSED, SSE_ERR_TOO_MANY_CLIENTS, SSE_ERR_TOO_MANY_CLIENTS_PER_KEY } from '../errors.js'
@@ -12,8 +11,6 @@ type Refusal = 'aboveMaxClients' | 'aboveMaxClientsPerKey' | 'whileClosing'
 export class Admission {
   /** How long a refused client should wait before it tries again, in seconds. */
   readonly retryAfter: number
-  /** The logger of a refused reply. Fastify would log each refusal, and a flood of them would fill the log. */
-  readonly silentLog: FastifyBaseLogger
   /** Counts the refusals. Each refusal reports it, and so does the heartbeat. */
   readonly log: CountLog<Refusal>
   readonly #options: HubOptions
@@ -21,13 +18,12 @@ export class Admission {
   readonly #counters: Counters
   #closed = false
 
-  constructor (options: HubOptions, registry: Registry, counters: Counters, log: FastifyBaseLogger, hubLog: HubLog) {
+  constructor (options: HubOptions, registry: Registry, counters: Counters, log: HubLog) {
     this.#options = options
     this.#registry = registry
     this.#counters = counters
     this.retryAfter = Math.ceil((options.retry ?? USUAL_RETRY) / 1000)
-    this.silentLog = log.child({}, { level: 'silent' })
-    this.log = new CountLog(hubLog, 'streams were refused', ['aboveMaxClients', 'aboveMaxClientsPerKey', 'whileClosing'])
+    this.log = new CountLog(log, 'streams were refused', ['aboveMaxClients', 'aboveMaxClientsPerKey', 'whileClosing'])
   }
 
   get closed (): boolean {
@@ -49,7 +45,7 @@ export class Admission {
     if (key !== undefined && this.#registry.countOf(key) >= maxClientsPerKey) {
       throw this.#refused('aboveMaxClientsPerKey', new SSE_ERR_TOO_MANY_CLIENTS_PER_KEY(maxClientsPerKey))
     }
-    if (this.#registry.clients.size >= maxClients) throw this.#refused('aboveMaxClients', new SSE_ERR_TOO_MANY_CLIENTS(maxClients))
+    if (this.#registry.places >= maxClients) throw this.#refused('aboveMaxClients', new SSE_ERR_TOO_MANY_CLIENTS(maxClients))
   }
 
   #refused (why: Refusal, error: Error): Error {

@@ -161,7 +161,7 @@ export class Connections {
    * that was closed with `server` takes no bytes. Later it is disconnected with `stalled`, which cuts it.
    */
   disconnect (client: Client, reason: SSEDisconnectReason): void {
-    const { work, registry, presence, listeners } = this.#parts
+    const { options, work, registry, presence, listeners } = this.#parts
     work.begin()
     try {
       const inOrder = IN_ORDER.has(reason)
@@ -172,12 +172,25 @@ export class Connections {
         listeners.went(client, reason)
         if (inOrder) {
           this.#ending.add(client)
-          client.finish(reason === 'shutdown' ? this.#farewell(client) : null)
+          // A client that has read all makes room at once. Another could open streams without end, and leave their last bytes unread.
+          if (!client.unread) registry.free(client)
+          client.finish(reason === 'shutdown' ? farewellTo(client, options.reconnectSpread) : null)
         }
       }
       if (!inOrder) client.cut()
     } finally {
       work.end()
+    }
+  }
+
+  /** Ends a client whose response the application has ended itself. */
+  overtaken (client: Client): void {
+    this.#parts.work.begin()
+    try {
+      this.disconnect(client, 'server')
+      client.finishOvertaken()
+    } finally {
+      this.#parts.work.end()
     }
   }
 
@@ -218,6 +231,7 @@ export class Connections {
     this.#parts.work.begin()
     try {
       if (!client.closed) this.disconnect(client, client.finished ? 'server' : 'client')
+      this.#parts.registry.free(client)
       this.#ending.delete(client)
       if (this.#ending.size === 0) this.#onEnded?.()
     } finally {
@@ -270,16 +284,15 @@ export class Connections {
     for (const client of clients) client.endSession('close')
     await Promise.race([work.idle(), timeout])
   }
+}
 
-  /**
-   * The last bytes of a stream at shutdown. They spread the reconnects: with a `retry:` of 3000 and a spread of 2000, the clients
-   * come back after 3 to 5 seconds.
-   */
-  #farewell (client: Client): Chunk | null {
-    const { reconnectSpread } = this.#parts.options
-    if (reconnectSpread === 0) return null
-    const wait = (client.retry ?? USUAL_RETRY) + Math.floor(Math.random() * (reconnectSpread + 1))
-    const text = formatRetry(wait) + '\n'
-    return Chunk.fromText(text, text.length)
-  }
+/**
+ * The last bytes of a stream at shutdown. They spread the reconnects: with a `retry:` of 3000 and a spread of 2000, the clients
+ * come back after 3 to 5 seconds.
+ */
+function farewellTo (client: Client, spread: number): Chunk | null {
+  if (spread === 0) return null
+  const wait = (client.retry ?? USUAL_RETRY) + Math.floor(Math.random() * (spread + 1))
+  const text = formatRetry(wait) + '\n'
+  return Chunk.fromText(text, text.length)
 }

@@ -63,14 +63,18 @@ export class HubCore {
     this.#slowLog = new CountLog(this.#log, 'clients read too slowly: disconnected the slow and the stalled, dropped events',
       ['slowClients', 'stalledClients', 'droppedEvents'])
     const { counters, registry } = this
-    this.admission = new Admission(options, registry, counters, log, this.#log)
+    this.admission = new Admission(options, registry, counters, this.#log)
     this.data = new DataFormat(options.serializer, options.events)
     this.#history = new History({ size: options.historySize, maxAge: options.historyMaxAge, maxBytes: options.historyMaxBytes })
     const loader = new HistoryLoader(broker, this.#history)
     this.states = new States(this.#history, loader, options.historyMaxBytes)
     const scheduler = this.scheduler = new Scheduler({
       begin: () => work.begin(),
-      end: () => work.end(),
+      end: () => {
+        // Visits may find clients too slow.
+        this.delivery.endSlow()
+        work.end()
+      },
       visitFailed: error => this.#log.error({ err: error }, 'a visit to a client failed')
     })
     const fanoutTimer = options.metrics === null ? null : new FanoutTimer(scheduler)
@@ -140,6 +144,8 @@ export class HubCore {
       join: (client, channel) => this.connections.join(client, channel),
       leave: (client, channel) => this.connections.leave(client, channel),
       disconnect: (client, reason) => this.connections.disconnect(client, reason),
+      overtaken: client => this.connections.overtaken(client as Client),
+      replaced: client => this.connections.leaveResponse(client as Client),
       gone: client => this.connections.gone(client as Client),
       failed: (client, error) => this.connections.failed(client as Client, error),
       endingFailed: failedOf('ending a stream failed') as ClientHost['endingFailed'],

@@ -165,22 +165,31 @@ export class Delivery {
 
   /** Called after pushes, when all clients have the event in line. Writes to the overfull clients and ends the slow ones. */
   settleWrites (): void {
-    const { work, counters, slowLog } = this.#parts
+    const { work, slowLog } = this.#parts
     this.batches.forgetMemos()
-    if (this.#overfull.length === 0 && this.#tooSlow.length === 0) return slowLog.report()
-    work.begin()
-    try {
-      for (const client of this.#overfull.splice(0)) client.flush()
-      for (const client of this.#tooSlow.splice(0)) {
-        if (client.closed) continue
-        counters.slowDisconnects++
-        slowLog.count('slowClients')
-        this.#endSlow(client)
+    if (this.#overfull.length > 0 || this.#tooSlow.length > 0) {
+      work.begin()
+      try {
+        for (const client of this.#overfull.splice(0)) client.flush()
+        this.endSlow()
+      } finally {
+        work.end()
       }
-      slowLog.report()
-    } finally {
-      work.end()
     }
+    slowLog.report()
+  }
+
+  /** Ends the slow clients. Called in a piece of work. */
+  endSlow (): void {
+    if (this.#tooSlow.length === 0) return
+    const { counters, slowLog } = this.#parts
+    for (const client of this.#tooSlow.splice(0)) {
+      if (client.closed) continue
+      counters.slowDisconnects++
+      slowLog.count('slowClients')
+      this.#endSlow(client)
+    }
+    slowLog.report()
   }
 
   /**

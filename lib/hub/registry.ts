@@ -5,6 +5,8 @@ import { BROADCAST, idOf } from './targets.js'
 
 export class Registry {
   readonly clients = new Set<Client>()
+  /** Clients that were removed and still take a place. */
+  readonly #ended = new Set<Client>()
   readonly #channels = new Directory()
   /** Several clients may share an id. */
   readonly #ids = new Directory()
@@ -16,17 +18,28 @@ export class Registry {
     return this.#channels.size
   }
 
+  /** How many clients count for `maxClients`. */
+  get places (): number {
+    return this.clients.size + this.#ended.size
+  }
+
   add (client: Client): void {
     this.clients.add(client)
     this.#ids.add(client.id, client)
     if (client.key !== undefined) this.#keys.add(client.key, client)
   }
 
+  /** The client keeps its place until `free`. */
   remove (client: Client): void {
     this.clients.delete(client)
+    this.#ended.add(client)
     this.#ids.delete(client.id, client)
-    if (client.key !== undefined) this.#keys.delete(client.key, client)
     for (const channel of client.channelNames()) this.#channels.delete(channel, client)
+  }
+
+  /** Gives the place of a removed client to another, once. */
+  free (client: Client): void {
+    if (this.#ended.delete(client) && client.key !== undefined) this.#keys.delete(client.key, client)
   }
 
   join (client: Client, channel: string): void {

@@ -9,6 +9,7 @@ import { SSE_ERR_ALREADY_SENT, SSE_ERR_INVALID_OPTION, SSE_ERR_NOT_ACCEPTABLE } 
 import type { HubCore } from '../hub/core.js'
 import { checkChannels } from '../names.js'
 import { EventStream } from '../transport/event-stream.js'
+import { prepareRefusal } from './refusal.js'
 import { hubOf, isTaken, takeOver } from './takeover.js'
 
 /** The decorator. */
@@ -16,20 +17,27 @@ export function sse (this: FastifyReply, channels: string | readonly string[] = 
   const hub = hubOf(this)
   if (isTaken(this)) throw new SSE_ERR_ALREADY_SENT()
   const { request, raw } = this
-  if (!acceptsEventStream(request.headers.accept)) throw new SSE_ERR_NOT_ACCEPTABLE()
+  // The limits come first: to parse headers costs more.
   const key = admissionKey(hub, request)
   admit(hub.admission, this, key)
+  if (!acceptsEventStream(request.headers.accept)) throw new SSE_ERR_NOT_ACCEPTABLE()
   const names = checkChannels(typeof channels === 'string' ? [channels] : channels)
+  let varies = false
   const client = hub.connections.open(names, options, {
     lastEventId: () => lastEventIdOf(request.raw.headers['last-event-id'], request.raw.url!, hub.options.lastEventIdQuery),
     // A handler that sets `content-encoding` encodes the stream itself.
-    admitsGzip: () => !this.hasHeader('content-encoding') && acceptsGzip(request.raw.headers['accept-encoding'] as string | undefined)
+    admitsGzip: () => {
+      if (this.hasHeader('content-encoding')) return false
+      varies = true
+      return acceptsGzip(request.raw.headers['accept-encoding'] as string | undefined)
+    }
   })
   const stream = new EventStream(client, request.raw, raw, this)
   client.attach(stream)
   // A HEAD response has no body. And the connection may have closed while the handler awaited something.
   if (request.method !== 'HEAD' && client.alive) hub.connections.enter(client, names, key)
   else hub.connections.dismiss(client)
+  if (varies) this.header('vary', varied(this.getHeader('vary')))
   takeOver(this, client, stream)
   return client
 }
@@ -48,10 +56,16 @@ function admit (admission: Admission, reply: FastifyReply, key: string | undefin
   try {
     admission.check(key)
   } catch (error) {
-    reply.header('retry-after', admission.retryAfter)
-    reply.log = admission.silentLog
+    prepareRefusal(reply, error, admission.retryAfter)
     throw error
   }
+}
+
+/** The `vary` header with `accept-encoding` in it (RFC 9110 12.5.5). */
+function varied (vary: string | number | readonly string[] | undefined): string {
+  const names = String(vary ?? '')
+  if (names === '') return 'accept-encoding'
+  return /(?:^|,)\s*(?:\*|accept-encoding)\s*(?:,|$)/i.test(names) ? names : `${names}, accept-encoding`
 }
 
 /** The id of the last event that the client has: from the header, else from the query parameter that polyfills send. */

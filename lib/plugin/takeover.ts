@@ -1,6 +1,7 @@
 // A reply whose answer is a stream. It gives the stream to Fastify as the payload. From then on it keeps the reply from
 // a handler that returns, sends or throws something later, and gives it back where a hook fails. It must not know what
 // the stream sends.
+import { types } from 'node:util'
 import type { FastifyReply } from 'fastify'
 import { EVENT_STREAM } from './accept.js'
 import type { Client } from '../client/client.js'
@@ -21,10 +22,16 @@ const RELEASED = `${EVENT_STREAM}; released`
 
 /** Where a reply keeps its client. */
 export const kClient = Symbol('fastify-sse-hub.client')
+/** Where a reply keeps what it had of its own before the overrides; `null` without them. */
+export const kOwn = Symbol('fastify-sse-hub.own')
 
 interface StreamingReply extends FastifyReply {
   [kClient]: Client | null
+  [kOwn]: Record<'send' | 'sent', PropertyDescriptor | undefined> | null
 }
+
+/** The mark that `isThrown` found last. No reply has this first one. */
+let kReplyIsError = Symbol('fastify-sse-hub.unknown')
 
 /** The core of the hub nearest to the reply's route. */
 export function hubOf (reply: FastifyReply): HubCore {
@@ -43,11 +50,7 @@ export function takeOver (reply: FastifyReply, client: Client, stream: EventStre
   const { send } = reply
   ;(reply as StreamingReply)[kClient] = client
   reply.headers(HEADERS)
-  if (client.compressed) {
-    reply.header('content-encoding', 'gzip')
-    reply.header('vary', varied(reply.getHeader('vary')))
-  }
-  Object.defineProperties(reply, OVERRIDES)
+  if (client.compressed) reply.header('content-encoding', 'gzip')
   try {
     send.call(reply, stream)
   } catch (error) {
@@ -55,6 +58,7 @@ export function takeOver (reply: FastifyReply, client: Client, stream: EventStre
     restore(reply)
     throw error
   }
+  override(reply)
 }
 
 /**
@@ -76,18 +80,43 @@ export function release (reply: FastifyReply): void {
   hubOf(reply).connections.leaveResponse(client)
 }
 
-/** The `vary` header with `accept-encoding` in it (RFC 9110 12.5.5). */
-function varied (vary: string | number | readonly string[] | undefined): string {
-  const names = String(vary ?? '')
-  if (names === '') return 'accept-encoding'
-  return /(?:^|,)\s*(?:\*|accept-encoding)\s*(?:,|$)/i.test(names) ? names : `${names}, accept-encoding`
+/** Gives the reply the overrides. What it had of its own in their place, e.g. the `send` of a plugin that logs answers, is kept. */
+function override (reply: FastifyReply): void {
+  const streaming = reply as StreamingReply
+  streaming[kOwn] = { send: Object.getOwnPropertyDescriptor(reply, 'send'), sent: Object.getOwnPropertyDescriptor(reply, 'sent') }
+  Object.defineProperties(reply, OVERRIDES)
 }
 
-/** Makes the reply as it was: without the own properties, those of the prototype hold again. */
+/** Makes the reply as it was. */
 function restore (reply: FastifyReply): void {
   if (isHeld(reply)) reply.removeHeader('content-type')
-  Reflect.deleteProperty(reply, 'send')
-  Reflect.deleteProperty(reply, 'sent')
+  const streaming = reply as StreamingReply
+  const own = streaming[kOwn]
+  if (own === null) return
+  streaming[kOwn] = null
+  for (const name of ['send', 'sent'] as const) {
+    const descriptor = own[name]
+    // Without an own property, that of the prototype holds again.
+    if (descriptor === undefined) Reflect.deleteProperty(reply, name)
+    else Object.defineProperty(reply, name, descriptor)
+  }
+}
+
+/**
+ * Whether Fastify sends what was thrown. That may be of any type, and Fastify marks the reply before it sends it. The mark is a
+ * symbol of Fastify's own, which each reply has from the beginning; another copy of Fastify has another symbol.
+ */
+function isThrown (reply: FastifyReply, payload: unknown): boolean {
+  if (!(kReplyIsError in reply)) kReplyIsError = Object.getOwnPropertySymbols(reply).find(isErrorMark) ?? kReplyIsError
+  return marksOf(reply)[kReplyIsError] === true || payload instanceof Error || types.isNativeError(payload)
+}
+
+function marksOf (reply: FastifyReply): Record<symbol, unknown> {
+  return reply as unknown as Record<symbol, unknown>
+}
+
+function isErrorMark ({ description }: symbol): boolean {
+  return description === 'fastify.reply.isError'
 }
 
 /** Whether the stream is released and no error handler runs yet. */
@@ -96,7 +125,7 @@ function isHeld (reply: FastifyReply): boolean {
 }
 
 /** What the application's logger throws would reach Fastify in the place of what the handler did. */
-function log (reply: FastifyReply, level: 'error' | 'warn', err: Error, message: string): void {
+function log (reply: FastifyReply, level: 'error' | 'warn', err: unknown, message: string): void {
   guarded(() => reply.log[level]({ err }, message), () => {})
 }
 
@@ -116,13 +145,15 @@ const OVERRIDES: PropertyDescriptorMap & ThisType<StreamingReply> = {
         restore(this)
         return this.send(payload)
       }
-      if (payload === undefined || payload === client || payload === this) return this
-      if (!client.piped && (payload instanceof Error || this.getHeader('content-type') !== EVENT_STREAM)) {
+      const thrown = isThrown(this, payload)
+      if (!thrown && (payload === undefined || payload === client || payload === this)) return this
+      if (!client.piped && (thrown || this.getHeader('content-type') !== EVENT_STREAM)) {
         release(this)
         restore(this)
         return this.send(payload)
       }
-      if (payload instanceof Error) {
+      if (thrown) {
+        if (kReplyIsError in this) marksOf(this)[kReplyIsError] = false
         log(this, 'error', payload, 'the handler failed after reply.sse(), so its stream ends')
         hubOf(this).connections.disconnect(client, 'error')
       } else {

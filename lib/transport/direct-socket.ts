@@ -31,5 +31,13 @@ export function directSocket (response: ServerResponse): Socket | null {
   const { _hasBody, _headerSent, outputData, chunkedEncoding } = response as unknown as Internals
   if (chunkedEncoding !== true || _hasBody !== true) return null
   if (_headerSent !== true || !Array.isArray(outputData) || outputData.length > 0) return null
-  return (socket as { _httpMessage?: unknown })._httpMessage === response ? socket : null
+  return hasTurn(response, socket) ? socket : null
+}
+
+/**
+ * Whether a socket takes this response's bytes now. Not after the response's end: the last chunk is written, and what comes after
+ * it would be part of the next response on the connection.
+ */
+export function hasTurn (response: ServerResponse, socket: Socket): boolean {
+  return !response.writableEnded && (socket as { _httpMessage?: unknown })._httpMessage === response
 }

@@ -4,6 +4,7 @@ import { ServerResponse, type IncomingMessage } from 'node:http'
 import type { Http2Session } from 'node:http2'
 import type { Writable } from 'node:stream'
 import { guarded } from '../guarded.js'
+import { listenTo, unlistenTo } from './connection-events.js'
 import { ResponseWriter, type Http2Fields } from './response-writer.js'
 import { liftTimeout, restoreTimeout } from './socket-timeout.js'
 
@@ -15,6 +16,8 @@ export interface StreamOwner {
   onDrain (): void
   /** The connection is gone, or the response is over. Called once, by `abort` too; never after `leave`. */
   onClose (): void
+  /** A hook has destroyed the stream in place of piping it. Something else answers, and `leave` must follow. */
+  onReplaced (): void
   /** A listener or a method of the application's failed where it was told of the stream's end. Nothing else is affected. */
   onFault (error: unknown): void
 }
@@ -43,6 +46,8 @@ export class EventStream extends ResponseWriter {
   #keepsEnd = false
   #ended = false
   #closed = false
+  /** Whether a hook has destroyed the stream before it was piped. */
+  #replaced = false
   /** The server's limit for a silent connection while it is lifted; else 0. */
   #timeout = 0
   /**
@@ -62,25 +67,23 @@ export class EventStream extends ResponseWriter {
     response.on('close', this.#onClose)
     const { connection } = this
     // A pipelined response that waits for its turn does not emit 'close' when its connection closes.
-    if (connection !== null && response.socket !== connection) {
-      // Many responses may wait on one connection. Node would warn of a leak after ten listeners.
-      connection.setMaxListeners(0)
-      connection.on('close', this.#onClose)
-    }
+    if (connection !== null && response.socket !== connection) listenTo(connection, 'close', this.#onClose)
   }
 
   /** Fastify calls it with the response, after the hooks. A hook may call it with a stream of its own. */
   pipe<Target extends Writable> (target: Target, options?: { end?: boolean }): Target {
+    const { response } = this
     if (this.#closed) {
-      this.emitEnd()
+      // As with any stream that is destroyed, Fastify's error handler answers.
+      if (this.#replaced && !response.headersSent) this.emitLast('error', new Error('A hook has destroyed the stream and has sent nothing else'))
+      else this.emitLast('end')
       return target
     }
-    const { response } = this
     if (this.materialised !== null || target as unknown !== response) return this.materialise().pipe(target, options)
     this.#keepsEnd = options?.end === false || this.#hasTrailers
     this.#begin()
     // Without the payload's 'end', Fastify logs each disconnect as "stream closed prematurely".
-    if (!this.#keepsEnd) this.emitEnd()
+    if (!this.#keepsEnd) this.emitLast('end')
     // HTTP/1 pipelining: while an earlier response has the socket, this one has none. Its turn begins with 'socket',
     // and Node writes what it has kept for it in the next tick.
     const waits = response instanceof ServerResponse && response.socket === null
@@ -89,9 +92,14 @@ export class EventStream extends ResponseWriter {
     return target
   }
 
-  /** Fastify or a hook calls it where the response is over before the stream. */
+  /**
+   * Fastify calls it where the response is over before the stream. A hook calls it to let go of a payload that it has replaced:
+   * the response is for what the hook sends then.
+   */
   destroy (): this {
-    if (!this.#ended) this.abort()
+    if (this.#ended) return this
+    if (this.piped) this.abort()
+    else this.#replace()
     return this
   }
 
@@ -103,13 +111,23 @@ export class EventStream extends ResponseWriter {
     return !this.#closed && this.reachable
   }
 
+  /**
+   * Whether the application has ended the response itself. Its last bytes may still leave, but nothing may be written: it would
+   * come after the last chunk. `end` must follow.
+   */
+  get overtaken (): boolean {
+    return !this.#ended && this.turnIsOver
+  }
+
   /** Ends the stream after what was written. `onClose` follows when the last bytes have left. */
   end (): void {
     if (this.#ended || this.#closed) return
+    const { overtaken } = this
     this.#ended = true
     this.release()
-    if (this.materialised !== null) this.materialised.push(null)
-    else if (this.#keepsEnd) this.emitEnd()
+    if (overtaken) this.materialised?.destroy()
+    else if (this.materialised !== null) this.materialised.push(null)
+    else if (this.#keepsEnd) this.emitLast('end')
     else this.response.end()
   }
 
@@ -143,7 +161,10 @@ export class EventStream extends ResponseWriter {
   }
 
   protected onReadableClose (): void {
-    this.#onClose()
+    if (this.#closed) return
+    // An async iterator may be read only after the pipe.
+    if (this.piped || this.#ended || this.response.headersSent) this.#onClose()
+    else this.#replace()
   }
 
   protected onListenerFailed (error: unknown): void {
@@ -166,6 +187,11 @@ export class EventStream extends ResponseWriter {
     return names !== undefined && String(names).split(/[\s,]+/).some(name => name !== '' && this.#reply.hasTrailer(name))
   }
 
+  #replace (): void {
+    this.#replaced = true
+    this.#owner.onReplaced()
+  }
+
   #begin (): void {
     this.piped = true
     this.#reply.hijack()
@@ -186,7 +212,7 @@ export class EventStream extends ResponseWriter {
     restoreTimeout(this.connection, this.#timeout)
     this.#timeout = 0
     this.response.off('close', this.#onClose)
-    this.connection?.off('close', this.#onClose)
+    if (this.connection !== null) unlistenTo(this.connection, 'close', this.#onClose)
   }
 
   #destroyAll (): void {
@@ -207,6 +233,8 @@ export class EventStream extends ResponseWriter {
   readonly #onClose = (): void => {
     if (this.#closed) return
     this.#close()
+    // The hook that reads it would wait for ever.
+    guarded(() => this.materialised?.destroy(), error => this.onListenerFailed(error))
     this.#owner.onClose()
   }
 }

@@ -76,11 +76,11 @@ export abstract class Payload {
     return readable
   }
 
-  /** Tells that the payload has ended. */
-  protected emitEnd (): void {
+  /** Tells that the payload has ended, or why it never will. It tells nothing else afterwards. */
+  protected emitLast (told: 'end' | 'error', ...args: unknown[]): void {
     const listeners = this.#listeners ?? []
     this.#listeners = null
-    for (const [event, listener] of listeners) if (event === 'end') guarded(() => listener(), error => this.onListenerFailed(error))
+    for (const [event, listener] of listeners) if (event === told) guarded(() => listener(...args), error => this.onListenerFailed(error))
   }
 
   protected abstract onMaterialised (): void

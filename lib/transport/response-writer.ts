@@ -4,7 +4,8 @@ import type { ServerResponse } from 'node:http'
 import type { ServerHttp2Stream } from 'node:http2'
 import { Socket } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
-import { directSocket, plainSocket } from './direct-socket.js'
+import { listenTo, unlistenTo } from './connection-events.js'
+import { directSocket, hasTurn, plainSocket } from './direct-socket.js'
 import { Payload } from './payload.js'
 import type { Chunk } from '../wire/chunk.js'
 
@@ -19,6 +20,8 @@ export abstract class ResponseWriter extends Payload {
   /** Takes chunks as they are, once `directSocket` has found it. */
   #socket: Socket | null = null
   #wroteHead = false
+  /** Bytes that were not written directly. */
+  #given = 0
   // Most streams never need these two listeners, which take 400 bytes. They are made on first use.
   #onDrain: (() => void) | null = null
   #onEnd: (() => void) | null = null
@@ -39,10 +42,13 @@ export abstract class ResponseWriter extends Payload {
     return this.open ? this.#response.writableLength ?? 0 : 0
   }
 
-  /** Bytes that have left the process on this connection; 0 where that is not known. */
+  /**
+   * A number that grows when bytes leave the process. Over HTTP/1 these are the bytes of the connection. Streams of HTTP/2 share
+   * one, so each counts its own.
+   */
   get left (): number {
-    const socket = this.#socket ?? this.#response.socket
-    return socket instanceof Socket ? socket.bytesWritten - socket.writableLength : 0
+    const socket = this.#socket ?? (this.#connection === null ? null : this.#response.socket)
+    return socket instanceof Socket ? socket.bytesWritten - socket.writableLength : this.#given - this.buffered
   }
 
   /** Whether the response has ended and its last bytes have left. */
@@ -76,6 +82,11 @@ export abstract class ResponseWriter extends Payload {
     return this.#connection
   }
 
+  /** Whether nothing more can be written, though the connection may take bytes: the response has ended. */
+  protected get turnIsOver (): boolean {
+    return this.#socket === null ? this.#response.writableEnded : !hasTurn(this.#response, this.#socket)
+  }
+
   /** Whether the connection still takes bytes, as far as this process can tell. */
   protected get reachable (): boolean {
     // A response that is destroyed has no socket, or a destroyed one.
@@ -95,7 +106,7 @@ export abstract class ResponseWriter extends Payload {
   protected watchEnd (): void {
     if (this.#onEnd !== null) return
     this.#onEnd = () => this.onConnectionEnd()
-    this.#connection?.on('end', this.#onEnd)
+    if (this.#connection !== null) listenTo(this.#connection, 'end', this.#onEnd)
   }
 
   /** The bytes that were refused are taken. */
@@ -142,7 +153,7 @@ export abstract class ResponseWriter extends Payload {
       this.#response.off('drain', this.#onDrain)
       this.#socket?.off('drain', this.#onDrain)
     }
-    if (this.#onEnd !== null) this.#connection?.off('end', this.#onEnd)
+    if (this.#onEnd !== null && this.#connection !== null) unlistenTo(this.#connection, 'end', this.#onEnd)
     this.#onDrain = this.#onEnd = null
   }
 
@@ -166,13 +177,19 @@ export abstract class ResponseWriter extends Payload {
   #writeOrdinary (chunks: readonly Chunk[]): boolean {
     this.#watch()
     let taken = true
-    for (const chunk of chunks) taken = this.#response.write(chunk.payload())
+    for (const chunk of chunks) {
+      taken = this.#response.write(chunk.payload())
+      this.#given += chunk.size
+    }
     return taken
   }
 
   #push (readable: Readable, chunks: readonly Chunk[]): boolean {
     let taken = true
-    for (const chunk of chunks) taken = readable.push(chunk.payload())
+    for (const chunk of chunks) {
+      taken = readable.push(chunk.payload())
+      this.#given += chunk.size
+    }
     return taken
   }
 }

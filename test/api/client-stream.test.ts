@@ -2,8 +2,10 @@
 import { EventEmitter, getEventListeners, once } from 'node:events'
 import { PassThrough, Readable } from 'node:stream'
 import t from 'tap'
+import type { SSEStreamSource } from '../../lib/index.js'
 import { buildApp } from '../support/app.js'
-import { opener, receivedNames } from '../support/open.js'
+import { MemoryLog } from '../support/memory-log.js'
+import { opener, receivedNames, type OpenStream } from '../support/open.js'
 import { unixHub } from '../support/unix-hub.js'
 
 t.test('client.stream() sends one event per item of any source, and resolves to true when the source ends', async t => {
@@ -264,4 +266,82 @@ t.test('thousands of items leave no additional listeners, and the end of a strea
   t.equal(await client.stream(source(), { event: 'item' }), true)
   t.equal(most, 1)
   t.equal(getEventListeners(client.signal, 'abort').length, 0)
+})
+
+/** A stream of the web that gives one item and is then silent, and what it was told. */
+function silentWebStream (): { source: ReadableStream<string>, cancelled: () => number } {
+  let count = 0
+  const source = new ReadableStream<string>({
+    start: controller => controller.enqueue('one'),
+    cancel: () => { count++ }
+  })
+  return { source, cancelled: () => count }
+}
+
+t.test('client.stream() sends a web stream to its end', async t => {
+  const open = await opener(t, await buildApp(t))
+  const { raw, client } = await open()
+  for (const source of [ReadableStream.from(['a', 'b']), new Response('a').body!.pipeThrough(new TextDecoderStream())]) {
+    t.equal(await client.stream(source, { event: 'item', raw: true }), true)
+  }
+  t.same((await raw.untilEvents(4)).map(({ data }) => data).slice(1), ['a', 'b', 'a'])
+})
+
+const webStreams: Record<string, (source: ReadableStream<string>) => SSEStreamSource> = {
+  'a web stream': source => source,
+  'a web stream through others': source => source.pipeThrough(new TextEncoderStream() as never).pipeThrough(new TextDecoderStream()),
+  'a web stream with an iterator of its own': source => Object.assign(source, { [Symbol.asyncIterator]: () => { throw new Error('it is not iterated') } }),
+  'a web stream of a package': source => ({ getReader: () => source.getReader() }),
+  'a Readable of a package': source => {
+    const readable = Readable.fromWeb(source as never, { objectMode: true })
+    const copy = { pipe: () => {}, destroy: () => readable.destroy(), [Symbol.asyncIterator]: () => readable[Symbol.asyncIterator]() }
+    return copy
+  }
+}
+
+for (const [name, make] of Object.entries(webStreams)) {
+  for (const [end, leave] of Object.entries({
+    'the client leaves': ({ raw }: OpenStream) => raw.destroy(),
+    'client.close() is called': ({ client }: OpenStream) => client.close()
+  })) {
+    t.test(`when ${end} while ${name} is silent, it is cancelled at once`, async t => {
+      const open = await opener(t, await buildApp(t))
+      const opened = await open()
+      const { source, cancelled } = silentWebStream()
+      const streamed = opened.client.stream(make(source), { event: 'item', raw: true })
+      await opened.raw.untilEvents(2)
+      leave(opened)
+      t.equal(await streamed, false)
+      while (cancelled() === 0) await new Promise(resolve => setImmediate(resolve))
+      t.equal(cancelled(), 1)
+    })
+  }
+}
+
+t.test('a web stream is cancelled when an item can\'t be sent, and when the client is gone already; what it throws is logged', async t => {
+  const log = new MemoryLog()
+  const app = await buildApp(t, {}, { loggerInstance: log.logger })
+  const open = await opener(t, app)
+  const { raw, client } = await open()
+  let cancelled = 0
+  const source = (): ReadableStream<number> => new ReadableStream({
+    start: controller => controller.enqueue(1),
+    cancel: () => {
+      cancelled++
+      throw new Error('can\'t be cancelled')
+    }
+  })
+  await t.rejects(client.stream(source(), { event: 'item', raw: true }), { code: 'SSE_ERR_INVALID_DATA' })
+  t.equal(cancelled, 1)
+  raw.destroy()
+  while (!client.closed) await new Promise(resolve => setImmediate(resolve))
+  t.equal(await client.stream(source(), { event: 'item' }), false)
+  t.equal(cancelled, 2)
+  await log.line(({ err }) => err?.message === 'can\'t be cancelled')
+  const failing = new ReadableStream({ pull: () => { throw new Error('the source failed') } })
+  const other = await open()
+  await t.rejects(other.client.stream(failing, { event: 'item' }), { message: 'the source failed' })
+  const locked = new ReadableStream()
+  locked.getReader()
+  await t.rejects(other.client.stream(locked, { event: 'item' }), TypeError)
 })

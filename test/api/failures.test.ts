@@ -131,7 +131,7 @@ t.test('a schema with a failing part', async t => {
 })
 
 t.test('nothing is left of data whose serialisation fails in the middle', async t => {
-  const { app, log, open, onlookers } = await setting(t, { maxEventBytes: 64 * 1024 * 1024 })
+  const { app, log, open, onlookers } = await setting(t, { maxEventBytes: 64 * 1024 * 1024, maxBufferedBytes: 64 * 1024 * 1024 })
   const stream = await open('room')
   /** A megabyte of data with a failing part in its middle. */
   const deep = (part: object): object[] =>

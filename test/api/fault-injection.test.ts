@@ -13,6 +13,7 @@ import t, { type Test } from 'tap'
 import { keyed, type Broker, type BrokerMember, type SSEClient, type SSEPluginOptions } from '../../lib/index.js'
 import { AsyncBroker } from '../support/async-broker.js'
 import { buildApp, listen, portOf } from '../support/app.js'
+import { recordDisconnects } from '../support/disconnects.js'
 import { Fault, MESSAGE, MODES } from '../support/fault.js'
 import { Http2Stream } from '../support/http2-stream.js'
 import { MemoryLog } from '../support/memory-log.js'
@@ -437,3 +438,35 @@ function onPayload (app: FastifyInstance, change: (payload: PassThrough) => unkn
     done(null, changed instanceof PassThrough ? changed : payload)
   })
 }
+
+t.test('where one write of a response throws, its client is cut, and gets nothing of what came after the lost event', async t => {
+  const app = await buildApp(t)
+  let lose = false
+  app.get('/victim', (_request, reply) => {
+    const { write } = reply.raw
+    reply.raw.write = function (this: typeof reply.raw, ...args: unknown[]) {
+      if (lose) {
+        lose = false
+        throw new Error(MESSAGE)
+      }
+      return Reflect.apply(write, this, args) as boolean
+    } as typeof write
+    reply.sse('a', { id: 'victim' })
+  })
+  const onlooker = await (await opener(t, app))('a')
+  const disconnects = recordDisconnects(app)
+  const raw = new RawClient(portOf(app), { path: '/victim' })
+  t.teardown(() => raw.destroy())
+  await raw.until(() => raw.text.includes('sse:open'))
+  await app.sse.client('victim')!.send('first', 1)
+  lose = true
+  const lost = app.sse.client('victim')!.send('lost', 'x'.repeat(100_000))
+  const next = app.sse.client('victim')!.send('next', 2)
+  t.same(await Promise.all([lost, next]), [false, false])
+  await raw.untilClosed()
+  t.equal(raw.complete, false, 'its connection is cut')
+  t.notMatch(raw.text, /lost|next/)
+  t.same(disconnects.map(({ reason }) => reason), ['error'])
+  await app.sse.toChannel('a', 'seen', 1)
+  t.match(await received(onlooker), [{ data: '1' }])
+})

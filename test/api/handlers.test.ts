@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { get, type IncomingMessage } from 'node:http'
 import { Transform, type Readable } from 'node:stream'
+import { runInNewContext } from 'node:vm'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 import type { SSEClient } from '../../lib/index.js'
@@ -126,6 +127,57 @@ const failures: Record<string, Handler> = {
     await client.send('hello', 1)
     throw new Error('the handler failed')
   }
+}
+
+/** What may be thrown besides an `Error`, and what the log says of it. */
+const thrown: Record<string, readonly [value: unknown, logged: unknown]> = {
+  'an object': [{ statusCode: 418, message: 'teapot' }, { message: 'teapot' }],
+  'a string': ['a word', 'a word'],
+  'a number': [0, 0],
+  'an Error of another realm': [runInNewContext('new Error("from elsewhere")'), { message: 'from elsewhere' }],
+  null: [null, null],
+  undefined: [undefined, undefined]
+}
+
+for (const [what, [value, logged]] of Object.entries(thrown)) {
+  for (const when of ['at once', 'in its promise', 'later']) {
+    t.test(`a handler that throws ${what} ${when} after reply.sse() fails as with an Error: it is logged, and the stream ends`, async t => {
+      const handler: Handler = when === 'at once'
+        ? (_request, reply) => {
+            reply.sse()
+            throw value
+          }
+        : async (_request, reply) => {
+          const client = reply.sse()
+          if (when === 'later') await client.send('hello', 1)
+          throw value
+        }
+      const { app, log, port } = await serve(t, handler)
+      const disconnects = recordDisconnects(app)
+      const client = await request(t, port, { path: '/events' })
+      await client.until(() => client.complete)
+      t.same(disconnects.map(({ reason }) => reason), ['error'])
+      t.match(log.complaints, [{ level: ERROR, msg: 'the handler failed after reply.sse(), so its stream ends' }])
+      t.match(log.complaints[0]!.err, logged)
+      t.equal((await responsesAfter(client, '/plain'))[1]!.body.toString(), 'plain')
+      t.equal(log.complaints.length, 1)
+    })
+  }
+
+  t.test(`a handler that throws ${what} while an async onSend hook runs gets the app's error handler`, async t => {
+    const { app, port } = await serve(t, async (_request, reply) => {
+      reply.sse()
+      throw value
+    }, app => {
+      onSendHooks['an async onSend hook']!(app)
+      app.setErrorHandler((error, _request, reply) => { reply.code(500).send({ caught: what, same: error === value }) })
+    })
+    const disconnects = recordDisconnects(app)
+    const client = await request(t, port, { path: '/events' })
+    await client.until(() => client.text.endsWith('}'))
+    t.same([client.status, JSON.parse(client.text)], [500, { caught: what, same: true }])
+    t.same(disconnects.map(({ reason }) => reason), ['error'])
+  })
 }
 
 for (const [hookName, addHook] of Object.entries(onSendHooks)) {

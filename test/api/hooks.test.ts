@@ -147,6 +147,85 @@ t.test('an onSend hook can replace the stream with another stream, and the clien
   t.same(responses.map(({ status, body }) => [status, body.toString()]), [[200, 'one two'], [200, 'plain']])
 })
 
+const lettingGo: Record<string, (payload: Readable) => unknown> = {
+  'destroys the stream': payload => { payload.destroy() },
+  'destroys the stream with an error': payload => { payload.destroy(new Error('not today')) },
+  'destroys the stream later': payload => setImmediate(() => payload.destroy()),
+  'destroys the stream and hears of it': payload => payload.on('error', () => {}).on('close', () => {}).destroy(),
+  'reads the stream and destroys it': payload => payload.on('data', () => {}).destroy(),
+  'pipes the stream and destroys it': payload => {
+    payload.pipe(new Loud())
+    payload.destroy()
+  },
+  'leaves an iterator of the stream': async payload => {
+    // The greeting may come before or after the hook's end.
+    for await (const chunk of payload) if (String(chunk) !== '') break
+  }
+}
+
+for (const [name, letGo] of Object.entries(lettingGo)) {
+  for (const [kind, replacement] of Object.entries({ string: (): unknown => 'maintenance', stream: (): unknown => Readable.from(['main', 'tenance']) })) {
+    t.test(`an onSend hook that ${name} may send a ${kind} instead`, async t => {
+      const log = new MemoryLog()
+      const app = await buildApp(t, {}, { loggerInstance: log.logger })
+      app.addHook('onSend', async (_request, reply, payload) => {
+        if (!isStream(payload) || reply.getHeader('content-type') !== 'text/event-stream') return payload
+        reply.header('content-type', 'text/plain')
+        await letGo(payload)
+        return replacement()
+      })
+      const disconnects = recordDisconnects(app)
+      const client = await request(t, await serve(app), { path: '/events' })
+      const responses = await responsesAfter(client, '/plain')
+      t.same(responses.map(({ status, body }) => [status, body.toString()]), [[200, 'maintenance'], [200, 'plain']])
+      t.match(app.sse.stats(), { clients: 0, bufferedBytes: 0 })
+      // The response may have ended before the hook lets go of the stream.
+      t.same(disconnects.map(({ reason }) => reason), [name.endsWith('later') ? disconnects[0]!.reason : 'error'])
+      t.same(log.complaints, [])
+    })
+  }
+}
+
+t.test('an onSend hook that destroys the stream and sends it nevertheless gets the app\'s error handler', async t => {
+  const app = await buildApp(t)
+  app.addHook('onSend', async (_request, _reply, payload) => {
+    if (isStream(payload)) payload.destroy()
+    return payload
+  })
+  const disconnects = recordDisconnects(app)
+  const client = await request(t, await serve(app), { path: '/events' })
+  const responses = await responsesAfter(client, '/plain')
+  t.same(responses.map(({ status }) => status), [500, 200])
+  t.same(disconnects.map(({ reason }) => reason), ['error'])
+})
+
+const closing: Record<string, (response: { destroy (): unknown }) => unknown> = {
+  'the hook has sent something else': () => {},
+  'the application has destroyed the response': response => { setImmediate(() => response.destroy()) }
+}
+
+for (const [how, close] of Object.entries(closing)) {
+  t.test(`what a hook reads is destroyed when the response closes before the stream has ended, because ${how}`, async t => {
+    const app = await buildApp(t)
+    let closed: Promise<unknown> | undefined
+    app.addHook('onSend', async (_request, reply, payload) => {
+      if (!isStream(payload)) return payload
+      // A reader that is not told of the response's end would wait for ever.
+      payload.on('data', () => {})
+      closed = new Promise(resolve => payload.on('close', resolve))
+      reply.header('content-type', 'text/plain')
+      close(reply.raw)
+      return how.startsWith('the hook') ? 'something else' : new Readable({ read () {} })
+    })
+    const client = new RawClient(await serve(app), { path: '/events' })
+    t.teardown(() => client.destroy())
+    if (how.startsWith('the hook')) await client.until(() => client.text === 'something else')
+    else await client.untilClosed()
+    await closed
+    t.match(app.sse.stats(), { clients: 0, bufferedBytes: 0 })
+  })
+}
+
 /** Makes lower case letters upper case. This shows which bytes went through it. */
 class Loud extends Transform {
   override _transform (chunk: Buffer, _encoding: string, done: (error: null, chunk: string) => void): void {

@@ -1,6 +1,7 @@
 // Streams together with Fastify's official plugins.
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { once } from 'node:events'
+import type { Readable } from 'node:stream'
 import { constants, createGunzip } from 'node:zlib'
 import compress from '@fastify/compress'
 import cookie from '@fastify/cookie'
@@ -8,7 +9,7 @@ import cors from '@fastify/cors'
 import helmet from '@fastify/helmet'
 import jwt from '@fastify/jwt'
 import rateLimit from '@fastify/rate-limit'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply } from 'fastify'
 import { EventSource } from 'eventsource'
 import t, { type Test } from 'tap'
 import { buildApp, listen } from '../support/app.js'
@@ -242,3 +243,46 @@ t.test('with all six plugins, an EventSource gets its events compressed', async 
   t.equal((await received).data, '{"text":"hi"}')
   t.same(log.complaints, [])
 })
+
+const wrappers: Record<string, (reply: FastifyReply, saw: (payload: unknown) => void) => void> = {
+  'a function': (reply, saw) => {
+    const { send } = reply
+    reply.send = function (payload?: unknown) {
+      saw(payload)
+      return send.call(this, payload)
+    }
+  },
+  'an arrow function that steps back': (reply, saw) => {
+    const { send } = reply
+    reply.send = (payload?: unknown) => {
+      saw(payload)
+      reply.send = send
+      return reply.send(payload)
+    }
+  }
+}
+
+for (const [kind, wrap] of Object.entries(wrappers)) {
+  t.test(`a plugin that gives each reply a send() of its own, ${kind}, sees streams, and errors of replies that had one`, async t => {
+    const app = await buildApp(t)
+    const sent: string[] = []
+    app.addHook('onRequest', async (request, reply) => wrap(reply, payload => {
+      sent.push(`${request.url} ${payload instanceof Error ? payload.message : typeof (payload as Readable)?.pipe}`)
+    }))
+    app.get('/events', (_request, reply) => { reply.sse('room') })
+    app.get('/async', async (_request, reply) => reply.sse('room'))
+    app.get('/failing', { onSend: async (_request, _reply, payload) => { if (typeof payload !== 'string') throw new Error('the hook failed') } },
+      (_request, reply) => { reply.sse('room') })
+    const port = await listen(app)
+    for (const path of ['/events', '/async']) {
+      const client = await openStream(t, port, { path })
+      await checkReceives(t, app.sse, client)
+      app.sse.clients()[0]!.close()
+      await client.until(() => client.complete)
+    }
+    const failed = await request(t, port, { path: '/failing' })
+    t.equal(failed.status, 500)
+    const errors = kind === 'a function' ? ['/failing the hook failed'] : []
+    t.same(sent, ['/events function', '/async function', '/failing function', ...errors])
+  })
+}

@@ -3,7 +3,7 @@
 import { connect, type Socket } from 'node:net'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import t, { type Test } from 'tap'
-import type { SSEPluginOptions } from '../../lib/index.js'
+import { addressKey, type SSEAddressKeyOptions, type SSEPluginOptions } from '../../lib/index.js'
 import { buildApp, listen, nextClient } from '../support/app.js'
 import { nextDisconnect } from '../support/disconnects.js'
 import { MemoryLog, WARN } from '../support/memory-log.js'
@@ -18,9 +18,10 @@ interface Served {
   readonly port: number
 }
 
-async function serve (t: Test, options: SSEPluginOptions, server: FastifyServerOptions = {}): Promise<Served> {
+async function serve (t: Test, options: SSEPluginOptions, server: FastifyServerOptions = {}, prepare: (app: FastifyInstance) => void = () => {}): Promise<Served> {
   const log = new MemoryLog()
   const app = await buildApp(t, options, { loggerInstance: log.logger, ...server })
+  prepare(app)
   app.get('/events', (_request, reply) => { reply.sse('room') })
   app.get('/plain', async () => 'plain')
   return { app, log, port: await listen(app) }
@@ -61,6 +62,19 @@ t.test('with maxClientsPerKey', async t => {
     await gone
     await openStream(t, port)
     t.equal((await request(t, port, { path: '/events' })).status, 429)
+  })
+
+  await t.test('a network of IPv6 counts as one, and an IPv4 address as the same over IPv6', async t => {
+    const { port } = await serve(t, { maxClientsPerKey: 1 }, { trustProxy: true })
+    const from = async (ip: string): Promise<number> => (await request(t, port, { path: '/events', headers: { 'x-forwarded-for': ip } })).status
+    t.same([await from('2001:db8:1:2::1'), await from('2001:DB8:1:2:ffff::'), await from('2001:db8:1:3::1')], [200, 429, 200])
+    t.same([await from('192.0.2.1'), await from('::ffff:192.0.2.1'), await from('::ffff:c000:201'), await from('::ffff:192.0.2.2')], [200, 429, 429, 200])
+  })
+
+  await t.test('addressKey() serves a key of one\'s own, with a network of another size', async t => {
+    const { port } = await serve(t, { maxClientsPerKey: 1, key: request => addressKey(request, { ipv6Prefix: 56 }) }, { trustProxy: true })
+    const from = async (ip: string): Promise<number> => (await request(t, port, { path: '/events', headers: { 'x-forwarded-for': ip } })).status
+    t.same([await from('2001:db8:1:2::1'), await from('2001:db8:1:ff::1'), await from('2001:db8:1:100::1')], [200, 429, 200])
   })
 
   await t.test('a stream that is not opened, and a HEAD, do not count', async t => {
@@ -112,6 +126,93 @@ t.test('with maxClientsPerKey', async t => {
     t.equal(app.sse.clientCount(), 1)
     await checkReceives(t, app.sse, stream)
   })
+})
+
+t.test('addressKey()', async t => {
+  const keyOf = (ip: string | undefined, options?: SSEAddressKeyOptions): string | undefined => addressKey({ ip: ip as string }, options)
+  t.test('gives an IPv6 address by its /64, however it is written', async t => {
+    for (const ip of ['2001:db8:1:2::', '2001:0DB8:0001:0002:0003:0004:0005:0006', '2001:db8:1:2::192.0.2.1', '2001:db8:1:2::1%eth0']) t.equal(keyOf(ip), '2001:db8:1:2::/64', ip)
+    t.equal(keyOf('::1'), '0:0:0:0::/64')
+    t.equal(keyOf('1::'), '1:0:0:0::/64')
+    t.equal(keyOf('fe80::1%en0'), 'fe80:0:0:0::/64')
+  })
+  t.test('gives an IPv4 address, mapped or not, what is no address, and no address as it is', async t => {
+    for (const ip of ['192.0.2.1', '::ffff:192.0.2.1', '::FFFF:C000:0201', '0:0:0:0:0:ffff:192.0.2.1']) t.equal(keyOf(ip, { ipv6Prefix: 1 }), '192.0.2.1', ip)
+    t.equal(keyOf('unknown'), 'unknown')
+    t.equal(keyOf(undefined), undefined)
+    t.equal(keyOf('::192.0.2.1'), '0:0:0:0::/64')
+  })
+  t.test('takes a network of another size', async t => {
+    const ip = '2001:db8:ffff:ffff:ffff:ffff:ffff:ffff'
+    for (const [ipv6Prefix, key] of [[1, '0::/1'], [16, '2001::/16'], [17, '2001:0::/17'], [47, '2001:db8:fffe::/47'], [48, '2001:db8:ffff::/48'],
+      [56, '2001:db8:ffff:ff00::/56'], [127, '2001:db8:ffff:ffff:ffff:ffff:ffff:fffe/127'], [128, `${ip}/128`]] as const) t.equal(keyOf(ip, { ipv6Prefix }), key)
+  })
+  t.test('refuses a size that is none', async t => {
+    for (const ipv6Prefix of [0, 129, 1.5, NaN, '64', null]) {
+      for (const ip of ['::1', '192.0.2.1']) t.throws(() => keyOf(ip, { ipv6Prefix: ipv6Prefix as number }), { code: 'SSE_ERR_INVALID_OPTION' }, String(ipv6Prefix))
+    }
+  })
+})
+
+t.test('a stream that has ended counts until its last bytes have left', async t => {
+  for (const [option, status] of [['maxClients', 503], ['maxClientsPerKey', 429]] as const) {
+    const app = await buildApp(t, { [option]: 3, key: () => 'one', maxBufferedBytes: 64 * 1024 * 1024 })
+    app.get('/large', (_request, reply) => {
+      const client = reply.sse()
+      client.send('large', 'x'.repeat(900_000))
+      client.close()
+    })
+    const socketPath = unixSocket(t)
+    await app.listen({ path: socketPath })
+    const readers: RawClient[] = []
+    const open = async (): Promise<RawClient> => {
+      const reader = new RawClient(connect(socketPath), { path: '/large' })
+      t.teardown(() => reader.destroy())
+      await reader.until(() => reader.head !== '')
+      reader.pause()
+      readers.push(reader)
+      return reader
+    }
+    for (let n = 0; n < 3; n++) t.equal((await open()).status, 200)
+    t.equal(app.sse.clientCount(), 0)
+    t.equal((await open()).status, status)
+    t.equal((await open()).status, status)
+    readers[0]!.resume()
+    await readers[0]!.until(() => readers[0]!.complete)
+    t.equal((await open()).status, 200)
+    t.equal((await open()).status, status)
+    readers[1]!.destroy()
+    readers[2]!.destroy()
+    // Nothing tells the test when the server has seen it.
+    while (app.sse.stats().bufferedBytes > 900_000) await new Promise(resolve => setImmediate(resolve))
+    t.equal((await open()).status, 200)
+    t.match(app.sse.stats(), { clients: 0, refused: 3 })
+  }
+})
+
+t.test('a handler may close a stream that has read all, and open another in its place at once', async t => {
+  const app = await buildApp(t, { maxClients: 1, maxClientsPerKey: 1 })
+  app.get('/newest', (_request, reply) => {
+    for (const client of app.sse.clients()) client.close()
+    reply.sse()
+  })
+  const port = await listen(app)
+  const older = await openStream(t, port, { path: '/newest' })
+  const newest = await openStream(t, port, { path: '/newest' })
+  await older.until(() => older.complete)
+  await checkReceives(t, app.sse, newest)
+})
+
+t.test('headers that are longer than any client sends are not parsed, and the limits come before all headers', async t => {
+  const { app, port } = await serve(t, { compress: true, maxClients: 2 })
+  const long = (header: string, length: number): string => (header + 'a/b,'.repeat(length)).slice(0, length)
+  const open = async (headers: Record<string, string>): Promise<RawClient> => await request(t, port, { path: '/events', headers })
+  t.equal((await open({ accept: long('text/event-stream,', 1024) })).status, 200)
+  t.equal((await open({ accept: long('text/event-stream,', 1025) })).status, 406)
+  const plain = await open({ accept: 'text/event-stream', 'accept-encoding': long('gzip,', 1025) })
+  t.same([plain.status, plain.header('content-encoding'), plain.header('vary')], [200, undefined, 'accept-encoding'])
+  t.equal((await open({ accept: long('text/event-stream,', 1025) })).status, 503)
+  t.equal(app.sse.clientCount(), 2)
 })
 
 const FLOOD = 400
@@ -200,16 +301,24 @@ t.test('giant or malformed requests get a clear answer, and nothing of them stay
 })
 
 t.test('hundreds of streams pipelined on one connection wait for their turns, cause no warnings, and are removed with it', async t => {
-  const { app, port } = await serve(t, {})
+  let see: (socket: Socket) => void = () => {}
+  const { app, port } = await serve(t, {}, {}, app => app.addHook('onRequest', async request => see(request.raw.socket)))
   const warnings: Error[] = []
   const warn = (warning: Error): number => warnings.push(warning)
   process.on('warning', warn)
   t.teardown(() => process.off('warning', warn))
   const other = await openStream(t, port)
+  const pipelined = new Promise<Socket>(resolve => { see = resolve })
   const pipelining = new RawClient(port, { path: '/events' })
   t.teardown(() => pipelining.destroy())
+  const socket = await pipelined
+  const listeners = (): number[] => [socket.listenerCount('close'), socket.listenerCount('end'), socket.getMaxListeners()]
+  const before = listeners()
   pipelining.socket.write(requestText({ path: '/events' }).repeat(299))
   while (app.sse.clientCount() < 301) await nextClient(app)
+  const [closes, ...rest] = listeners()
+  t.ok(closes! <= before[0]! + 1, 'all of them have one listener')
+  t.same(rest, before.slice(1))
   await checkReceives(t, app.sse, other)
   pipelining.destroy()
   while (app.sse.clientCount() > 1) await nextDisconnect(app)

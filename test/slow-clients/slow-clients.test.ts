@@ -2,7 +2,7 @@
 import { createInterface } from 'node:readline'
 import t from 'tap'
 import { buildApp, listen, nextClient } from '../support/app.js'
-import { recordDisconnects } from '../support/disconnects.js'
+import { nextDisconnect, recordDisconnects } from '../support/disconnects.js'
 import { MemoryLog, WARN } from '../support/memory-log.js'
 import { RawClient } from '../support/raw-client.js'
 import { StreamClient } from '../support/stream-client.js'
@@ -151,8 +151,8 @@ t.test('a client that reads is not slow when a burst is published as soon as it 
   t.same(disconnects, [])
 })
 
-t.test('events larger than maxBufferedBytes arrive at a client that reads', async t => {
-  const app = await buildApp(t, { maxBufferedBytes: 10_000 })
+t.test('events as large as maxBufferedBytes allows arrive at a client that reads', async t => {
+  const app = await buildApp(t, { maxBufferedBytes: 600_000 })
   app.get('/events', (_request, reply) => { reply.sse() })
   const disconnects = recordDisconnects(app)
   const reader = new StreamClient({ port: await listen(app) }, '/events')
@@ -254,5 +254,61 @@ t.test('memory stays limited when 300 MB are published to a client that never re
     t.same(rest, { ...expected, published: 3000 })
     t.equal(dropped > 2000, expected.slowClient === 'drop')
     t.ok(growth < 20e6, `grew by ${Math.round(growth / 1e6)} MB`)
+  }
+})
+
+for (const slowClient of ['disconnect', 'drop'] as const) {
+  t.test(`with slowClient "${slowClient}", exactly maxBufferedBytes may wait for a client, and not one byte more`, async t => {
+    const maxBufferedBytes = 300_000
+    const { app, open } = await unixHub(t, { maxBufferedBytes, slowClient, historySize: 0, heartbeatInterval: 0 })
+    const disconnects = recordDisconnects(app)
+    const { client } = await open({ paused: true, greeting: false, retry: null })
+    const waiting = (): number => app.sse.stats().bufferedBytes
+    /** Sends an event of so many bytes. */
+    const send = (bytes: number): void => { client.send('m', 'x'.repeat(bytes - 'event: m\ndata: \n\n'.length), { raw: true }) }
+    // The kernel takes bytes until it is full. Then all that is sent waits here.
+    for (let before = -1; waiting() !== before + 1000;) {
+      before = waiting()
+      send(1000)
+      await new Promise(resolve => setImmediate(resolve))
+      if (before > 100_000) break
+    }
+    const before = waiting()
+    send(maxBufferedBytes - before)
+    t.equal(waiting(), maxBufferedBytes)
+    t.equal(client.closed, false)
+    t.equal(app.sse.stats().dropped, 0)
+    send(18)
+    if (slowClient === 'disconnect') t.same(disconnects.map(({ reason }) => reason), ['slow'])
+    else t.ok(app.sse.stats().dropped > 0)
+  })
+
+  t.test(`with slowClient "${slowClient}", the limit is looked at when the socket refuses, though nothing more is published`, async t => {
+    const { app, open } = await unixHub(t, { maxBufferedBytes: 400_000, slowClient, historySize: 0, heartbeatInterval: 0 })
+    const disconnects = recordDisconnects(app)
+    const { client } = await open({ paused: true })
+    // Each line of data has a beginning of its own, so it takes seven times its bytes.
+    client.send('message', '\n'.repeat(390_000), { raw: true })
+    client.send('message', 'the last', { raw: true })
+    if (slowClient === 'disconnect') {
+      while (disconnects.length === 0) await nextDisconnect(app)
+      t.same(disconnects.map(({ reason }) => reason), ['slow'])
+      t.equal(app.sse.stats().slowDisconnects, 1)
+    } else {
+      while (app.sse.stats().dropped === 0) await new Promise(resolve => setImmediate(resolve))
+      t.same(disconnects, [])
+    }
+  })
+}
+
+t.test('an event that is as large as may wait is not too much for a client that has only it', async t => {
+  for (const paused of [true, false]) {
+    const { app, open } = await unixHub(t, { maxBufferedBytes: 400_000, heartbeatInterval: 0 })
+    const { reader, client } = await open({ paused })
+    const sent = client.send('message', 'x'.repeat(400_000), { raw: true })
+    reader.resume()
+    t.equal(await sent, true)
+    await reader.untilEvent('message')
+    t.equal(app.sse.stats().slowDisconnects, 0)
   }
 })

@@ -1,11 +1,14 @@
 // Clients whose sockets take no bytes for `stallTimeout`.
 import { once } from 'node:events'
+import { connect } from 'node:http2'
 import type { Socket } from 'node:net'
 import { Transform, type Readable } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { Client } from '../../lib/client/client.js'
+import { buildApp, listen } from '../support/app.js'
 import { nextDisconnect, recordDisconnects } from '../support/disconnects.js'
+import { Http2Stream } from '../support/http2-stream.js'
 import { MemoryLog, WARN } from '../support/memory-log.js'
 import { unixHub } from '../support/unix-hub.js'
 
@@ -146,4 +149,51 @@ t.test('a client whose socket lets bytes go, though some always wait in it, is n
   }
   t.equal(client.stuckSince(110_000), 100_000, 'nothing has left since the look before')
   t.equal(client.stuckSince(120_000), 100_000)
+})
+
+t.test('over HTTP/2, a stream that takes nothing is stalled, though another of its session reads', async t => {
+  const app = await buildApp(t, { stallTimeout: 200, heartbeatInterval: 20, historySize: 0 }, { http2: true } as never)
+  app.get<{ Params: { id: string } }>('/:id', (request, reply) => { reply.sse(request.params.id, { id: request.params.id }) })
+  const disconnects = recordDisconnects(app)
+  const session = connect(`http://127.0.0.1:${await listen(app)}`, { settings: { initialWindowSize: 300 } })
+  t.teardown(() => session.destroy())
+  await once(session, 'remoteSettings')
+  const [stuck, reading] = [new Http2Stream(session, '/stuck'), new Http2Stream(session, '/reading')]
+  await stuck.untilEvents(1)
+  await reading.untilEvents(1)
+  stuck.stream.pause()
+  for (let n = 0; n < 5; n++) await app.sse.toChannel('stuck', 'message', 'x'.repeat(100))
+  while (disconnects.length === 0) {
+    const before = reading.events.length
+    await app.sse.toChannel('reading', 'message', 'x'.repeat(50))
+    await reading.untilEvents(before + 1)
+  }
+  t.same(disconnects.map(({ client, reason }) => [client.id, reason]), [['stuck', 'stalled']])
+  await app.sse.toChannel('reading', 'last', 1)
+  await reading.until(() => reading.events.at(-1)!.event === 'last')
+  t.equal(session.destroyed, false)
+})
+
+t.test('over HTTP/2, a stream that takes a little at a time is not stalled, though bytes always wait for it', async t => {
+  const app = await buildApp(t, { stallTimeout: 300, heartbeatInterval: 20, historySize: 0 }, { http2: true } as never)
+  app.get('/events', (_request, reply) => { reply.sse('room') })
+  const disconnects = recordDisconnects(app)
+  const session = connect(`http://127.0.0.1:${await listen(app)}`, { settings: { initialWindowSize: 300 } })
+  t.teardown(() => session.destroy())
+  await once(session, 'remoteSettings')
+  const stream = new Http2Stream(session, '/events')
+  await stream.untilEvents(1)
+  const begin = performance.now()
+  // Some bytes always wait, and each turn some leave. The stream outlives three times the limit.
+  stream.stream.pause()
+  await app.sse.toChannel('room', 'message', 'x'.repeat(2000))
+  while (performance.now() - begin < 900) {
+    const waiting = app.sse.stats().bufferedBytes
+    await app.sse.toChannel('room', 'message', 'x'.repeat(100))
+    stream.stream.resume()
+    while (app.sse.stats().bufferedBytes > waiting) await new Promise(resolve => setImmediate(resolve))
+    stream.stream.pause()
+    await new Promise(resolve => setTimeout(resolve, 20))
+  }
+  t.same(disconnects, [])
 })

@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { buildApp, listen } from '../support/app.js'
 import { nextDisconnect } from '../support/disconnects.js'
+import { MemoryLog } from '../support/memory-log.js'
 import { RawClient, requestText } from '../support/raw-client.js'
 import { checkReceives, openStream, request, responsesAfter } from '../support/streams.js'
 
@@ -172,10 +173,13 @@ for (const [name, { options, add }] of Object.entries(headRoutes)) {
 }
 
 t.test('HEAD is refused in the same cases as GET', async t => {
-  const app = await buildApp(t, { maxClients: 0 })
-  const port = await serve(app)
-  t.equal((await request(t, port, { path: '/events', method: 'HEAD' })).status, 503)
-  t.equal((await request(t, port, { path: '/events', method: 'HEAD', headers: { accept: 'image/png' } })).status, 406)
+  const [app, full] = [await buildApp(t), await buildApp(t, { maxClients: 0 })]
+  const [port, portOfFull] = [await serve(app), await serve(full)]
+  for (const method of ['HEAD', 'GET']) {
+    t.equal((await request(t, port, { path: '/events', method, headers: { accept: 'image/png' } })).status, 406)
+    t.equal((await request(t, portOfFull, { path: '/events', method })).status, 503)
+    t.equal((await request(t, portOfFull, { path: '/events', method, headers: { accept: 'image/png' } })).status, 503, 'the limits come first')
+  }
 })
 
 t.test('above maxClients the app\'s error handler answers 503 with Retry-After, and a client that leaves makes room', async t => {
@@ -260,3 +264,94 @@ t.test('a closing hub answers 503 with Retry-After to requests that still arrive
   t.same(codes, ['SSE_ERR_CLOSED'])
   await closed
 })
+
+t.test('a refused stream that the application answers otherwise has no Retry-After, and is logged as any request', async t => {
+  const ways: Record<string, (app: FastifyInstance) => void> = {
+    '/caught': app => app.get('/caught', async (_request, reply) => {
+      try {
+        return reply.sse()
+      } catch {
+        reply.log.error('the application\'s own line')
+        return { poll: true }
+      }
+    }),
+    '/caught-later': app => app.get('/caught-later', (_request, reply) => {
+      try {
+        reply.sse()
+      } catch {
+        setImmediate(() => {
+          reply.log.error('the application\'s own line')
+          reply.send({ poll: true })
+        })
+      }
+    }),
+    '/handled': app => app.get('/handled', {
+      errorHandler: (_error, _request, reply) => {
+        reply.log.error('the application\'s own line')
+        reply.send({ poll: true })
+      }
+    }, (_request, reply) => { reply.sse() })
+  }
+  for (const [path, add] of Object.entries(ways)) {
+    const log = new MemoryLog()
+    const app = await buildApp(t, { maxClients: 0 }, { loggerInstance: log.logger })
+    add(app)
+    const client = await request(t, await listen(app), { path })
+    await client.until(() => client.text === '{"poll":true}')
+    t.equal(client.status, 200, path)
+    t.equal(client.header('retry-after'), undefined)
+    await log.line(({ msg }) => msg === 'request completed')
+    t.same(log.lines.filter(({ plugin }) => plugin === undefined).map(({ msg }) => msg).filter(msg => !msg?.startsWith('Server listening')),
+      ['incoming request', 'the application\'s own line', 'request completed'])
+  }
+})
+
+t.test('a refused stream has Retry-After and no line of Fastify\'s, whoever gives Fastify the error, and with any logger', async t => {
+  const ways: Record<string, (app: FastifyInstance) => void> = {
+    '/thrown': app => app.get('/thrown', (_request, reply) => { reply.sse() }),
+    '/rejected': app => app.get('/rejected', async (_request, reply) => reply.sse()),
+    '/sent': app => app.get('/sent', (_request, reply) => {
+      try {
+        reply.sse()
+      } catch (error) {
+        reply.send(error)
+      }
+    }),
+    '/handed-on': app => app.get('/handed-on', { errorHandler: (error, _request, reply) => { reply.send(error) } }, (_request, reply) => { reply.sse() })
+  }
+  for (const [path, add] of Object.entries(ways)) {
+    const logger = new PrivateLogger()
+    const app = await buildApp(t, { maxClients: 0 }, { loggerInstance: logger as never })
+    add(app)
+    const client = await request(t, await listen(app), { path })
+    t.equal(client.status, 503, path)
+    t.equal(client.header('retry-after'), '3')
+    await client.until(() => client.text.includes('SSE_ERR_TOO_MANY_CLIENTS'))
+    await app.close()
+    t.same(logger.lines.filter(line => /request completed|streams are taken/.test(line)), [])
+    t.ok(logger.lines.includes('incoming request'))
+  }
+})
+
+/** A logger whose methods need it as their `this`. */
+class PrivateLogger {
+  readonly #lines: string[] = []
+  level = 'info'
+
+  get lines (): readonly string[] {
+    return this.#lines
+  }
+
+  #add (...entry: unknown[]): void {
+    this.#lines.push(String(entry.at(-1)))
+  }
+
+  fatal (...entry: unknown[]): void { this.#add(...entry) }
+  error (...entry: unknown[]): void { this.#add(...entry) }
+  warn (...entry: unknown[]): void { this.#add(...entry) }
+  info (...entry: unknown[]): void { this.#add(...entry) }
+  debug (...entry: unknown[]): void { this.#add(...entry) }
+  trace (...entry: unknown[]): void { this.#add(...entry) }
+  silent (): void {}
+  child (): this { return this }
+}

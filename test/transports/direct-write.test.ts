@@ -2,27 +2,31 @@
 import { once } from 'node:events'
 import { ServerResponse, type IncomingMessage } from 'node:http'
 import { connect } from 'node:http2'
-import type { Socket } from 'node:net'
+import { connect as connectSocket, type Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { directSocket } from '../../lib/transport/direct-socket.js'
 import type { SSEClient, SSEConnectOptions, SSEPluginOptions } from '../../lib/index.js'
 import { buildApp, listen } from '../support/app.js'
+import { recordDisconnects } from '../support/disconnects.js'
+import { Http2Stream } from '../support/http2-stream.js'
 import { RawClient, requestText, type RawRequest } from '../support/raw-client.js'
 import { parseResponses } from '../support/responses.js'
+import { unixSocket } from '../support/unix-socket.js'
 
 /** Options for a stream whose bytes are all known beforehand. */
 const BARE: SSEConnectOptions = { greeting: false, retry: null, replay: 'none' }
 
-interface Streaming {
+interface Streaming<Where = number> {
   readonly app: FastifyInstance
-  readonly port: number
+  readonly port: Where
   /** The route's calls, and the client that each made, newest last. */
   readonly replies: Array<{ raw: ServerResponse, request: IncomingMessage, client: SSEClient }>
 }
 
 /** An app with the route `/events` in the channel `room`. */
-async function streaming (t: Test, options: SSEPluginOptions = {}, prepare?: (app: FastifyInstance) => void): Promise<Streaming> {
+async function streaming<Where = number> (t: Test, options: SSEPluginOptions = {}, prepare?: (app: FastifyInstance) => void,
+  listenOn: (app: FastifyInstance) => Promise<Where> = listen as never): Promise<Streaming<Where>> {
   const app = await buildApp(t, options)
   const replies: Streaming['replies'] = []
   prepare?.(app)
@@ -31,7 +35,23 @@ async function streaming (t: Test, options: SSEPluginOptions = {}, prepare?: (ap
     replies.push({ raw: reply.raw, request: request.raw, client })
   })
   app.get('/plain', async () => ({ plain: 'text' }))
-  return { app, port: await listen(app), replies }
+  return { app, port: await listenOn(app), replies }
+}
+
+/** The same over a Unix socket, which soon refuses bytes when its client pauses. */
+async function onUnixSocket (t: Test, options: SSEPluginOptions = {}): Promise<Omit<Streaming, 'port'> & { open: () => RawClient, connected: Promise<Socket> }> {
+  const { app, replies, port: path } = await streaming(t, { maxBufferedBytes: 64 * 1024 * 1024, ...options }, () => {}, async app => {
+    const path = unixSocket(t)
+    await app.listen({ path })
+    return path
+  })
+  const connected = once(app.server, 'connection').then(([socket]) => socket as Socket)
+  const open = (): RawClient => {
+    const raw = new RawClient(connectSocket(path), { path: '/events' })
+    t.teardown(() => raw.destroy())
+    return raw
+  }
+  return { app, replies, open, connected }
 }
 
 function open (t: Test, port: number, request: RawRequest = {}): RawClient {
@@ -437,4 +457,77 @@ t.test('a stream that is ended while its socket refuses bytes ends completely, a
   t.equal(responses[0]!.body.toString(), textOf(null, 'first', '1') + textOf(null, 'filling', data).repeat(published))
   t.equal(responses[1]!.body.toString(), '{"plain":"text"}')
   t.ok(socket.listenerCount('drain') <= before)
+})
+
+for (const [name, size] of [['takes more bytes', 1000], ['refuses bytes', 60_000]] as const) {
+  t.test(`after the application has ended the response while its socket ${name}, nothing comes behind the last chunk`, async t => {
+    const { app, open, replies, connected } = await onUnixSocket(t)
+    const disconnects = recordDisconnects(app)
+    const raw = open()
+    const socket = await connected
+    await raw.until(() => raw.head !== '')
+    const [{ client, raw: response }] = replies as [Streaming['replies'][0]]
+    await client.send('first', 1)
+    raw.pause()
+    const data = 'd'.repeat(size)
+    const expected = [textOf(null, 'first', '1')]
+    while (socket.writableLength === 0) {
+      const sent = client.send('filling', data, { raw: true })
+      expected.push(textOf(null, 'filling', data))
+      await Promise.race([sent, new Promise(resolve => setImmediate(resolve))])
+    }
+    response.end()
+    for (let n = 0; n < 3; n++) await app.sse.toChannel('room', 'secret', n, { transient: true })
+    t.equal(response.writableFinished, false, 'the last bytes wait')
+    raw.socket.write(requestText({ path: '/plain' }))
+    raw.resume()
+    await raw.until(() => parseResponses(raw.received).length === 2)
+    const [stream, plain] = parseResponses(raw.received)
+    t.equal(expected.join('').startsWith(stream!.body.toString()), true, 'the stream has what was written before its end')
+    t.equal(plain!.body.toString(), '{"plain":"text"}')
+    t.equal(await client.send('late', 1), false)
+    t.same(disconnects.map(({ reason }) => reason), ['server'])
+    t.match(app.sse.stats(), { clients: 0, bufferedBytes: 0 })
+  })
+}
+
+t.test('a response that the application has ended is cut after stallTimeout if nobody reads its last bytes', async t => {
+  const { app, open, replies, connected } = await onUnixSocket(t, { stallTimeout: 100 })
+  const raw = open()
+  const socket = await connected
+  await raw.until(() => raw.head !== '')
+  raw.pause()
+  const [{ client, raw: response }] = replies as [Streaming['replies'][0]]
+  while (socket.writableLength === 0) {
+    client.send('filling', 'd'.repeat(60_000), { raw: true })
+    await new Promise(resolve => setImmediate(resolve))
+  }
+  response.end()
+  await once(response, 'close')
+  t.ok(socket.destroyed)
+  t.match(app.sse.stats(), { clients: 0, bufferedBytes: 0 })
+})
+
+t.test('over HTTP/2 too, nothing is written after the application has ended the response, and its last bytes leave', async t => {
+  const app = await buildApp(t, {}, { http2: true } as never)
+  const disconnects = recordDisconnects(app)
+  const responses: ServerResponse[] = []
+  app.get('/events', (_request, reply) => {
+    responses.push(reply.raw)
+    reply.sse('room', BARE)
+  })
+  const session = connect(`http://127.0.0.1:${await listen(app)}`, { settings: { initialWindowSize: 1000 } })
+  t.teardown(() => session.destroy())
+  await once(session, 'remoteSettings')
+  const stream = new Http2Stream(session, '/events')
+  await stream.until(() => stream.headers['content-type'] !== undefined)
+  stream.stream.pause()
+  await app.sse.clients()[0]!.send('filling', 'd'.repeat(5000), { raw: true })
+  responses[0]!.end()
+  await app.sse.toChannel('room', 'secret', 1, { transient: true })
+  stream.stream.resume()
+  await stream.untilClosed()
+  t.equal(stream.ended, true)
+  t.equal(stream.text, textOf(null, 'filling', 'd'.repeat(5000)))
+  t.same(disconnects.map(({ reason }) => reason), ['server'])
 })

@@ -90,6 +90,29 @@ t.test('connectionTimeout', async t => {
     await checkReceives(t, app.sse, stream)
   })
 
+  t.test('is back while an error is answered, if a hook has read the stream and failed', async t => {
+    let limits: Array<number | undefined> = []
+    const { port } = await serve(t, LIMITED, {}, app => {
+      app.addHook('onSend', async (request, _reply, payload) => {
+        if (typeof (payload as Readable).pipe !== 'function') return payload
+        const { socket } = request.raw
+        limits = [socket.timeout]
+        // The stream opens when it is read, and lifts the limit.
+        await new Promise(resolve => (payload as Readable).once('data', resolve))
+        limits.push(socket.timeout)
+        throw new Error('the hook failed')
+      })
+      app.setErrorHandler((_error, request, reply) => {
+        limits.push(request.raw.socket.timeout)
+        reply.code(500).send('failed')
+      })
+    })
+    const raw = new RawClient(port, { path: '/events' })
+    t.teardown(() => raw.destroy())
+    await raw.until(() => raw.text === 'failed')
+    t.same(limits, [100, 0, 100])
+  })
+
   t.test('does not cut two pipelined streams', async t => {
     const { app, port } = await serve(t, LIMITED)
     const raw = await openStream(t, port)

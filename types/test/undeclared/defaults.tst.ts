@@ -1,10 +1,10 @@
 // With nothing declared: event names are strings, data is unknown.
 import { once } from 'node:events'
-import Fastify from 'fastify'
+import Fastify, { type FastifyRequest } from 'fastify'
 import { register, Registry, type OpenMetricsContentType } from 'prom-client'
 import { describe, expect, test } from 'tstyche'
 import sse, {
-  sseResponse, SSE_ERR_CLOSED, type SSEClient, type SSEDisconnectReason, type SSEEventData, type SSEEventName, type SSEHub,
+  addressKey, sseResponse, SSE_ERR_CLOSED, type SSEClient, type SSEDisconnectReason, type SSEEventData, type SSEEventName, type SSEHub,
   type SSEMetadata, type SSEPluginOptions, type SSEStats
 } from 'fastify-sse-hub'
 
@@ -24,6 +24,12 @@ describe('registration', () => {
     expect<SSEPluginOptions>().type.not.toBeAssignableFrom({ metrics: {} })
     expect<SSEPluginOptions>().type.not.toBeAssignableFrom({ metrics: { register: {} } })
     expect<SSEPluginOptions>().type.not.toBeAssignableFrom({ metrics: { register, labels: { hub: 1 } } })
+  })
+
+  test('takes a key by address', () => {
+    expect<SSEPluginOptions>().type.toBeAssignableFrom({ key: addressKey })
+    expect<SSEPluginOptions>().type.toBeAssignableFrom({ key: (request: FastifyRequest) => addressKey(request, { ipv6Prefix: 48 }) })
+    expect(addressKey).type.not.toBeCallableWith({ ip: '::1' }, { ipv4Prefix: 24 })
   })
 
   test('refuses wrong ones', () => {
@@ -75,6 +81,9 @@ test('listeners get typed arguments', () => {
 test('a client can be read, sent to and closed, not written to', () => {
   expect(client.send('x', 1)).type.toBe<Promise<boolean>>()
   expect(client.stream).type.toBeCallableWith((async function * () { yield 1 })(), { event: 'x' })
+  expect(client.stream).type.toBeCallableWith(new ReadableStream<string>(), { event: 'x', raw: true })
+  expect(client.stream).type.toBeCallableWith(new Response('x').body!, { event: 'x' })
+  expect(client.stream).type.not.toBeCallableWith({}, { event: 'x' })
   expect(client.stream).type.not.toBeCallableWith([1])
   expect(client.channels).type.toBe<ReadonlySet<string>>()
   expect(client.signal).type.toBe<AbortSignal>()
