@@ -8,7 +8,7 @@
 export interface BrokerEvent {
   /** Where the event is sent: channel names, `''` for broadcasts, or NUL and a client id. Never empty. */
   readonly targets: readonly string[]
-  /** The event's name: 1 to 256 characters without CR, LF and NUL. */
+  /** The event's name: 1 to 256 well-formed characters without CR, LF and NUL. */
   readonly name: string
   /** The data as text. */
   readonly data: string

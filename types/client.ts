@@ -16,7 +16,7 @@ export interface SSECompressOptions {
 /** Options of `reply.sse()`. */
 export interface SSEConnectOptions {
   /**
-   * The client's id: 1 to 256 characters without CR, LF and NUL. Several streams may share one. What `toClient` sends to an
+   * The client's id: 1 to 256 well-formed characters without CR, LF and NUL. Several streams may share one. What `toClient` sends to an
    * id that a route gave is kept and replayed. Take it from the authenticated user, never from the request. Default: 128
    * random bits, which nobody can guess.
    */

@@ -16,7 +16,7 @@ export interface SSEPublishOptions {
   /** The data is a string and is sent as it is, e.g. an HTML fragment. Line breaks arrive as LF. Default false. */
   raw?: boolean
   /**
-   * Makes the event a state: the newest value of this key, 1 to 256 characters. History keeps only the newest event of each
+   * Makes the event a state: the newest value of this key, 1 to 256 well-formed characters. History keeps only the newest event of each
    * channel, event name and key. Only the newest one waits for a client that reads too slowly. Example: after 100 prices with
    * the key `'ACME'` a new client gets the last one. Default: the key that the event's schema names, see {@link keyed}.
    */

@@ -17,7 +17,7 @@ export interface SSEPluginOptions {
   heartbeatInterval?: number
   /**
    * Sends an event of this name, with `{}` as data, in place of the comment. A client can hear it, and so notice silence.
-   * Default: none.
+   * As other event names, it must not begin with `sse:`. Default: none.
    */
   heartbeatEvent?: string
   /**
