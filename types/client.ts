@@ -93,10 +93,12 @@ export interface SSEClient {
    * the last item, and to false when the client was disconnected first. Where it ends before the source does, it calls the
    * source's `return()`, so that the source stops.
    * Rejects with what the source throws, and as {@link SSEClient.send} does.
-   * @param source an array, a generator, or a `Readable`, e.g. of text with `raw`
+   * @param source an array, a generator, or a `Readable`, e.g. of text with `raw`; each item is data of the event, as `send` takes
+   *   it. The type refuses a string, which would be sent letter by letter
    */
-  stream<Name extends SSEEventName> (
-    source: AsyncIterable<unknown> | Iterable<unknown> | Readable, options: SSEStreamOptions<Name>): Promise<boolean>
+  stream<Name extends SSEEventName, const Options extends SSEClientSendOptions = SSEClientSendOptions> (
+    source: AsyncIterable<SSEInput<Name, Options>> | (Iterable<SSEInput<Name, Options>> & object) | Readable,
+    options: Options & SSEStreamOptions<Name>): Promise<boolean>
   /**
    * Subscribes the client to a channel from now on. Nothing is replayed. Does nothing where the client is in the channel, or
    * is `closed`.

@@ -241,9 +241,9 @@ t.test('bad publish options are refused by their names, and nothing is sent', as
   await refuses(t, stream!.client.send('x', 1, { transient: true } as object), SSE_ERR_INVALID_OPTION, /"transient"/, 'client.send')
   await refuses(t, stream!.client.send('x', 1, { raw: 1 } as object), SSE_ERR_INVALID_OPTION, /"raw"/, 'client.send')
   await refuses(t, stream!.client.send('x', 1, null as unknown as object), SSE_ERR_INVALID_OPTION, /must be an object/, 'client.send')
-  await refuses(t, stream!.client.stream([1], undefined as never), SSE_ERR_INVALID_OPTION, /must be an object/, 'client.stream')
-  await refuses(t, stream!.client.stream([1], {} as never), SSE_ERR_INVALID_OPTION, /"event"/, 'client.stream')
-  await refuses(t, stream!.client.stream([1], { event: 'x', every: 1 } as never), SSE_ERR_INVALID_OPTION, /"every"/, 'client.stream')
+  await refuses(t, stream!.client.stream([1], undefined as unknown as { event: 'x' }), SSE_ERR_INVALID_OPTION, /must be an object/, 'client.stream')
+  await refuses(t, stream!.client.stream([1], {} as { event: 'x' }), SSE_ERR_INVALID_OPTION, /"event"/, 'client.stream')
+  await refuses(t, stream!.client.stream([1], { event: 'x', every: 1 } as { event: 'x' }), SSE_ERR_INVALID_OPTION, /"every"/, 'client.stream')
   for (const source of [undefined, null, 1, {}, () => {}]) {
     await refuses(t, stream!.client.stream(source as never, { event: 'x' }), SSE_ERR_INVALID_OPTION, /iterable/, `client.stream ${shown(source)}`)
   }

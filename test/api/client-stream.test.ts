@@ -219,8 +219,8 @@ t.test('client.stream() rejects a value that is not a source, and unknown option
   for (const source of [null, undefined, 1, {}, () => []]) {
     await t.rejects(client.stream(source as never, { event: 'item' }), { code: 'SSE_ERR_INVALID_OPTION' })
   }
-  await t.rejects(client.stream([1], {} as never), { code: 'SSE_ERR_INVALID_OPTION', message: /event/ })
-  await t.rejects(client.stream([1], { event: 'item', raws: true } as never), { code: 'SSE_ERR_INVALID_OPTION', message: /raws/ })
+  await t.rejects(client.stream([1], {} as { event: 'item' }), { code: 'SSE_ERR_INVALID_OPTION', message: /event/ })
+  await t.rejects(client.stream([1], { event: 'item', raws: true } as { event: 'item' }), { code: 'SSE_ERR_INVALID_OPTION', message: /raws/ })
   await t.rejects(client.stream([1], { event: 'a\nb' }), { code: 'SSE_ERR_INVALID_EVENT_NAME' })
 })
 
