@@ -3,6 +3,7 @@
 import type { EventEmitter } from 'node:events'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Broker, SSEHub, SSEHubEvents, SSEMetadata } from '../../types/index.js'
+import { Buffering } from '../client/buffering.js'
 import type { Client, ClientHost } from '../client/client.js'
 import { Scheduler } from '../client/scheduler.js'
 import { SSE_ERR_CLOSED } from '../errors.js'
@@ -52,6 +53,7 @@ export class HubCore {
   readonly stats: Stats
 
   readonly #broker: Broker
+  readonly #buffering = new Buffering()
   readonly #log: HubLog
   readonly #slowLog: SlowLog
   readonly #history: History
@@ -120,7 +122,7 @@ export class HubCore {
         this.admission.log.report()
       }
     }, options.heartbeatInterval, options.stallTimeout)
-    this.stats = new Stats(broker, registry, this.connections, counters, this.#history, this.#log)
+    this.stats = new Stats(broker, registry, () => this.#buffering.bytes(this.scheduler.inLine() as Iterable<Client>), counters, this.#history, this.#log)
     this.#metrics = options.metrics === null ? null : new Metrics(options.metrics, () => this.stats.readAnyhow(), fanoutTimer!)
   }
 
@@ -132,6 +134,7 @@ export class HubCore {
     return {
       batches: delivery.batches,
       scheduler,
+      buffering: this.#buffering,
       counters,
       maxBufferedBytes: options.maxBufferedBytes,
       dropsOldest: options.slowClient === 'drop',
