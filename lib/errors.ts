@@ -8,19 +8,19 @@ import { createError } from '@fastify/error'
  */
 export const SSE_ERR_INVALID_OPTION = createError<'SSE_ERR_INVALID_OPTION', [string]>('SSE_ERR_INVALID_OPTION', '%s', 500, TypeError)
 /**
- * An event name is not a string of 1 to 256 characters without CR, LF and NUL, or begins with `sse:`, as the hub's own names
+ * An event name is not a string of 1 to 256 well-formed characters without CR, LF and NUL, or begins with `sse:`, as the hub's own names
  * do. Status 500: event names come from the code, not from a request.
  * @category Errors
  */
 export const SSE_ERR_INVALID_EVENT_NAME = createError<'SSE_ERR_INVALID_EVENT_NAME', [string]>('SSE_ERR_INVALID_EVENT_NAME', '%s', 500, TypeError)
 /**
- * A channel name is not a string of 1 to 256 characters without CR, LF and NUL, or there is no channel to publish to. Status
+ * A channel name is not a string of 1 to 256 well-formed characters without CR, LF and NUL, or there is no channel to publish to. Status
  * 400: the name may come from a request, and its sender is told.
  * @category Errors
  */
 export const SSE_ERR_INVALID_CHANNEL = createError<'SSE_ERR_INVALID_CHANNEL', [string]>('SSE_ERR_INVALID_CHANNEL', '%s', 400, TypeError)
 /**
- * A client id is not a string of 1 to 256 characters without CR, LF and NUL. Status 400: the id may come from a request,
+ * A client id is not a string of 1 to 256 well-formed characters without CR, LF and NUL. Status 400: the id may come from a request,
  * and its sender is told.
  * @category Errors
  */

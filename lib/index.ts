@@ -12,10 +12,9 @@ import { MemoryBroker } from './brokers/memory.js'
 import * as errors from './errors.js'
 import { coreOf, Hub } from './hub/hub.js'
 import { keyed } from './schemas/keyed.js'
+import { decorate, refuseTaken } from './plugin/decorators.js'
 import { describeStreams, sseResponse } from './plugin/openapi.js'
 import { hubOptions } from './options.js'
-import { sse as replySse } from './plugin/reply.js'
-import { kClient, kOwn, release } from './plugin/takeover.js'
 
 export type * from '../types/index.js'
 export * from './errors.js'
@@ -24,24 +23,20 @@ export { keyed } from './schemas/keyed.js'
 export { sseResponse } from './plugin/openapi.js'
 
 async function register (fastify: FastifyInstance, options: SSEPluginOptions): Promise<void> {
+  refuseTaken(fastify)
   const hub = new Hub(hubOptions(options), options.broker ?? new MemoryBroker(), fastify.log.child({ plugin: 'fastify-sse-hub' }))
   const core = coreOf(hub)
-  await core.start()
-
-  // A child context that registers again gets a hub of its own. `decorate` would refuse it, because the child inherits `sse`.
-  if ('sse' in fastify && !Object.hasOwn(fastify, 'sse')) Object.defineProperty(fastify, 'sse', { value: hub, configurable: true, enumerable: true, writable: true })
-  else fastify.decorate('sse', hub)
-
-  if (!fastify.hasReplyDecorator('sse')) {
-    fastify.decorateReply('sse', replySse)
-    fastify.decorateReply(kClient, null)
-    fastify.decorateReply(kOwn, null)
-    fastify.addHook('onError', async (_request, reply) => release(reply))
+  try {
+    // First of all: the app may be closed while the broker starts, e.g. when Fastify waits no longer for it.
+    fastify.addHook('preClose', () => core.close())
+    await core.start()
+    decorate(fastify, hub)
+    describeStreams(fastify)
+    fastify.addHook('onReady', async () => core.startHeartbeat())
+  } catch (error) {
+    await core.close()
+    throw error
   }
-
-  describeStreams(fastify)
-  fastify.addHook('onReady', async () => core.startHeartbeat())
-  fastify.addHook('preClose', () => core.close())
 }
 
 /**
@@ -49,7 +44,9 @@ async function register (fastify: FastifyInstance, options: SSEPluginOptions): P
  * context that registers it again has another hub. With CommonJS `require()` returns the plugin, with the package's other
  * exports as properties.
  *
- * The registration rejects with {@link SSE_ERR_INVALID_OPTION}, and with the error of a broker that fails to start.
+ * The registration rejects with {@link SSE_ERR_INVALID_OPTION}, with the error of a broker that fails to start, and with Fastify's
+ * `FST_ERR_DEC_ALREADY_PRESENT` where another plugin has a `fastify.sse` or a `reply.sse`, or the context has a hub already. Then
+ * nothing of the hub stays: no connection of the broker, no metric, no decorator.
  * @function
  */
 const plugin = Object.assign(fp(register, { name: 'fastify-sse-hub', fastify: '5.x' }), errors, { addressKey, keyed, sseResponse })

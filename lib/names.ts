@@ -15,16 +15,20 @@ export function flawOf (name: unknown): string {
   if (name.length === 0) return 'must not be empty'
   if (name.length > MAX_LENGTH) return `must have at most ${MAX_LENGTH} characters, and it has ${name.length}`
   if (FORBIDDEN.test(name)) return 'must not contain CR, LF or NUL'
+  // In UTF-8, and so at the client and in Redis, all lone surrogates are the same character: "\ud800" would be "\udc01".
+  if (!name.isWellFormed()) return 'must be well formed, without lone surrogates'
   return ''
+}
+
+/** As `flawOf`, for the name of an event. */
+export function flawOfEventName (name: unknown): string {
+  return flawOf(name) || ((name as string).startsWith(RESERVED) ? `must not begin with "${RESERVED}": such names belong to the hub` : '')
 }
 
 /** @throws SSE_ERR_INVALID_EVENT_NAME */
 export function checkEventName (name: unknown): asserts name is string {
-  const flaw = flawOf(name)
+  const flaw = flawOfEventName(name)
   if (flaw !== '') throw new SSE_ERR_INVALID_EVENT_NAME(`An event name ${flaw}`)
-  if ((name as string).startsWith(RESERVED)) {
-    throw new SSE_ERR_INVALID_EVENT_NAME(`An event name must not begin with "${RESERVED}": such names belong to the hub`)
-  }
 }
 
 /** @throws SSE_ERR_INVALID_CHANNEL */

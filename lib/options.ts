@@ -6,7 +6,7 @@ import type { FastifyRequest } from 'fastify'
 import type { SSECompressOptions, SSEEventSchemas, SSEMetricsOptions, SSEPluginOptions } from '../types/index.js'
 import { addressKey } from './address-key.js'
 import { SSE_ERR_INVALID_OPTION } from './errors.js'
-import { flawOf } from './names.js'
+import { flawOfEventName } from './names.js'
 import { MAX_WRITE } from './wire/chunk.js'
 
 /** The longest time that a timer of Node takes, in milliseconds: about 24.8 days. */
@@ -132,6 +132,16 @@ function accepted (schema: TSchema): string {
   return `: ${schema.anyOf.map(choice => KindGuard.IsLiteral(choice) ? JSON.stringify(choice.const) : choice.type).join(' or ')}`
 }
 
+/**
+ * Refuses lone surrogates, for the reason that `flawOf` gives.
+ * @throws SSE_ERR_INVALID_OPTION
+ */
+export function checkWellFormed (name: string, value: string | null | undefined, where: string): void {
+  if (value?.isWellFormed() === false) {
+    throw new SSE_ERR_INVALID_OPTION(`Option "${name}" of ${where} is invalid: it must be well formed, without lone surrogates`)
+  }
+}
+
 /** Makes the check of options that another file has the schema of. */
 export function checker<Schema extends TObject> (schema: Schema, where: string): (options: unknown) => Static<Schema> {
   const compiled = TypeCompiler.Compile(schema)
@@ -141,7 +151,13 @@ export function checker<Schema extends TObject> (schema: Schema, where: string):
 /** @throws SSE_ERR_INVALID_OPTION */
 export const checkConnectOptions = (options: unknown): Static<typeof ConnectOptions> => check(connect, options, 'reply.sse()')
 /** @throws SSE_ERR_INVALID_OPTION */
-export const checkPublishOptions = (options: unknown): Static<typeof PublishOptions> => check(publish, options, 'a publish')
+export function checkPublishOptions (options: unknown): Static<typeof PublishOptions> {
+  const checked = check(publish, options, 'a publish')
+  checkWellFormed('except', checked.except, 'a publish')
+  checkWellFormed('key', checked.key, 'a publish')
+  checkWellFormed('idempotencyKey', checked.idempotencyKey, 'a publish')
+  return checked
+}
 /** @throws SSE_ERR_INVALID_OPTION */
 export const checkSendOptions = (options: unknown): Static<typeof SendOptions> => check(send, options, 'client.send()')
 /** @throws SSE_ERR_INVALID_OPTION */
@@ -210,7 +226,7 @@ export interface HubOptions {
 export function hubOptions (options: SSEPluginOptions): HubOptions {
   check(registration, options, 'fastify-sse-hub')
   for (const [event, schema] of Object.entries(options.events ?? {})) {
-    const flaw = flawOf(event) || (event.startsWith('sse:') ? 'must not begin with "sse:"' : '')
+    const flaw = flawOfEventName(event)
     if (flaw !== '') throw new SSE_ERR_INVALID_OPTION(`Option "events" of fastify-sse-hub is invalid: an event name ${flaw}`)
     if (!KindGuard.IsSchema(schema)) {
       throw new SSE_ERR_INVALID_OPTION(`Option "events" of fastify-sse-hub is invalid: "${event}" is not a TypeBox schema; those of @sinclair/typebox are, of "typebox" they are not`)
@@ -222,7 +238,7 @@ export function hubOptions (options: SSEPluginOptions): HubOptions {
     }
   }
   if (options.heartbeatEvent !== undefined) {
-    const flaw = flawOf(options.heartbeatEvent)
+    const flaw = flawOfEventName(options.heartbeatEvent)
     if (flaw !== '') throw new SSE_ERR_INVALID_OPTION(`Option "heartbeatEvent" of fastify-sse-hub is invalid: an event name ${flaw}`)
   }
   const { maxBufferedBytes = MIB } = options
@@ -230,6 +246,7 @@ export function hubOptions (options: SSEPluginOptions): HubOptions {
   if (maxEventBytes > maxBufferedBytes) {
     throw new SSE_ERR_INVALID_OPTION(`Option "maxEventBytes" of fastify-sse-hub is invalid: an event of ${maxEventBytes} bytes would disconnect each client that does not read it at once, because "maxBufferedBytes" is ${maxBufferedBytes}; give at most that, or raise "maxBufferedBytes"`)
   }
+  checkWellFormed('lastEventIdQuery', options.lastEventIdQuery, 'fastify-sse-hub')
   return {
     heartbeatInterval: options.heartbeatInterval ?? 30_000,
     heartbeatEvent: options.heartbeatEvent ?? null,

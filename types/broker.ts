@@ -8,7 +8,7 @@
 export interface BrokerEvent {
   /** Where the event is sent: channel names, `''` for broadcasts, or NUL and a client id. Never empty. */
   readonly targets: readonly string[]
-  /** The event's name: 1 to 256 characters without CR, LF and NUL. */
+  /** The event's name: 1 to 256 well-formed characters without CR, LF and NUL. */
   readonly name: string
   /** The data as text. */
   readonly data: string
@@ -206,7 +206,10 @@ export interface BrokerLog {
  * @category Brokers
  */
 export interface Broker {
-  /** Called once, before anything is published. What it throws or rejects with, the plugin's registration rejects with. */
+  /**
+   * Called once, before anything is published. What it throws or rejects with, the plugin's registration rejects with. Then
+   * {@link Broker.close} is not called: a broker that fails to start lets go of its connections by itself.
+   */
   start (sink: BrokerSink): void | Promise<void>
   /**
    * Accepts an event, or fails with nothing stored. Where the broker can't know which, the error's `inDoubt` is true. A second
@@ -238,6 +241,9 @@ export interface Broker {
   readonly presence?: BrokerPresence
   /** For {@link SSEHub.stats} and the metrics. It is called often and must answer from memory. A broker may leave it out. */
   stats? (): BrokerStats
-  /** Called once, after the last client is disconnected. */
+  /**
+   * Called once, after the last client is disconnected, or where the registration fails after the start. The hub waits up to 2
+   * seconds for it. A failure is logged, also a later one.
+   */
   close (): void | Promise<void>
 }

@@ -16,8 +16,9 @@ export interface SSECompressOptions {
 /** Options of `reply.sse()`. */
 export interface SSEConnectOptions {
   /**
-   * The client's id: 1 to 256 characters without CR, LF and NUL, and not with `~` at its beginning. Several streams may share one. What `toClient` sends to an
-   * id that a route gave is kept and replayed. Take it from the authenticated user, never from the request. Default: `~` and 128
+   * The client's id: 1 to 256 well-formed characters without CR, LF and NUL, and not with `~` at its beginning. Several streams may
+   * share one. What `toClient` sends to an id that a route gave is kept and replayed. Take it from the authenticated user, never from
+   * the request. Default: `~` and 128
    * random bits, which nobody can guess.
    */
   id?: string
@@ -60,7 +61,7 @@ export interface SSEStreamOptions<Name extends SSEEventName = SSEEventName> exte
 }
 
 /** What `client.stream()` needs of a web `ReadableStream`, e.g. the `body` of a `fetch()`. */
-export interface SSEWebStream {
+export interface SSEWebStream<Item = unknown> {
   /** Takes the stream's reader. It must not be locked. */
   getReader (): {
     /** Gives the next item. */
@@ -68,7 +69,7 @@ export interface SSEWebStream {
       /** Whether the stream has ended. */
       readonly done: boolean
       /** The item, where it has not. */
-      readonly value?: unknown
+      readonly value?: Item | undefined
     }>
     /** Tells the source that nothing more is wanted. */
     cancel (): Promise<void>
@@ -76,7 +77,7 @@ export interface SSEWebStream {
 }
 
 /** What `client.stream()` sends: an array, a generator, a `Readable` or a web `ReadableStream`. */
-export type SSEStreamSource = AsyncIterable<unknown> | Iterable<unknown> | Readable | SSEWebStream
+export type SSEStreamSource<Item = unknown> = AsyncIterable<Item> | (Iterable<Item> & object) | Readable | SSEWebStream<Item>
 
 /** One open stream. */
 export interface SSEClient {
@@ -113,9 +114,11 @@ export interface SSEClient {
    * at once, even while it gives nothing: a `Readable` is destroyed, a web stream is cancelled, and of another source `return()` is
    * called.
    * Rejects with what the source throws, and as {@link SSEClient.send} does.
-   * @param source an array, a generator, or a stream of Node or of the web, e.g. of text with `raw`
+   * @param source an array, a generator, or a stream of Node or of the web, e.g. of text with `raw`; each item is data of the event,
+   *   as `send` takes it. The type refuses a string, which would be sent letter by letter
    */
-  stream<Name extends SSEEventName> (source: SSEStreamSource, options: SSEStreamOptions<Name>): Promise<boolean>
+  stream<Name extends SSEEventName, const Options extends SSEClientSendOptions = SSEClientSendOptions> (
+    source: SSEStreamSource<SSEInput<Name, Options>>, options: Options & SSEStreamOptions<Name>): Promise<boolean>
   /**
    * Subscribes the client to a channel. Before the first bytes of the stream that counts as if the route had named the channel: the
    * client gets what it missed there. Later nothing is replayed, and the channel is this connection's alone: after a reconnect the

@@ -20,14 +20,15 @@ export interface SSEPublishOptions {
   /** The data is a string and is sent as it is, e.g. an HTML fragment. Line breaks arrive as LF. Default false. */
   raw?: boolean
   /**
-   * Makes the event a state: the newest value of this key, 1 to 256 characters. History keeps only the newest event of each
+   * Makes the event a state: the newest value of this key, 1 to 256 well-formed characters. History keeps only the newest event of each
    * channel, event name and key. Only the newest one waits for a client that reads too slowly. Example: after 100 prices with
    * the key `'ACME'` a new client gets the last one. Default: the key that the event's schema names, see {@link keyed}.
    */
   key?: string
   /**
-   * With a key: the hub forgets the state, and new clients do not get it. The event itself is delivered, and its data may be
-   * `null`. The key is not sent. Name it in the data where clients must know it. Default false.
+   * With a key: the hub forgets the state, and new clients do not get it. The event itself is delivered. With the option `key`
+   * its data may be `null`; else {@link keyed} needs the data, for its key. The key is not sent. Name it in the data where clients
+   * must know it. Default false.
    */
   remove?: boolean
   /**
@@ -42,10 +43,19 @@ export interface SSEPublishOptions {
   compress?: boolean
 }
 
+/** The options of a call that has none. */
+type SSENoOptions = Record<never, never>
+
+/** The id where the option `transient` has this type; `unknown` where there is no such option. */
+type MaybeNull<Transient> = unknown extends Transient ? string : true extends Transient ? string | null : string
+
 /** What a publishing call resolves to. */
 export interface SSEPublished<Options = SSEPublishOptions> {
-  /** The event's id (WHATWG HTML 9.2.6), a place to resume from. `null` for a transient event, which has none. */
-  id: Options extends { transient: true } ? null : string
+  /**
+   * The event's id (WHATWG HTML 9.2.6), a place to resume from. `null` for a transient event, which has none. Where the type of the
+   * options does not say whether the event is transient, it is `string | null`.
+   */
+  id: Options extends { transient: true } ? null : Options extends { transient?: infer Transient } ? MaybeNull<Transient> : string
   /** How many clients of this instance the event was for when the broker accepted it. */
   recipients: number
 }
@@ -123,19 +133,19 @@ export interface SSEHub extends EventEmitter<SSEHubEvents> {
    * {@link SSE_ERR_BROKER_UNAVAILABLE}.
    * A rejection is also logged. It can't crash the process where the caller does not await it.
    */
-  send<Name extends SSEEventName, const Options extends SSEPublishOptions = SSEPublishOptions> (
+  send<Name extends SSEEventName, const Options extends SSEPublishOptions = SSENoOptions> (
     event: Name, data: SSEInput<Name, Options>, options?: Options): Promise<SSEPublished<Options>>
   /** Publishes to a channel. As {@link SSEHub.send}. Also rejects with {@link SSE_ERR_INVALID_CHANNEL}. */
-  toChannel<Name extends SSEEventName, const Options extends SSEPublishOptions = SSEPublishOptions> (
+  toChannel<Name extends SSEEventName, const Options extends SSEPublishOptions = SSENoOptions> (
     channel: string, event: Name, data: SSEInput<Name, Options>, options?: Options): Promise<SSEPublished<Options>>
   /**
    * Publishes one event to several channels. A client that is in more than one of them gets it once. As
    * {@link SSEHub.toChannel}.
    */
-  toChannels<Name extends SSEEventName, const Options extends SSEPublishOptions = SSEPublishOptions> (
+  toChannels<Name extends SSEEventName, const Options extends SSEPublishOptions = SSENoOptions> (
     channels: readonly string[], event: Name, data: SSEInput<Name, Options>, options?: Options): Promise<SSEPublished<Options>>
   /** Publishes to all streams of a client id. As {@link SSEHub.send}. Also rejects with {@link SSE_ERR_INVALID_CLIENT_ID}. */
-  toClient<Name extends SSEEventName, const Options extends SSEPublishOptions = SSEPublishOptions> (
+  toClient<Name extends SSEEventName, const Options extends SSEPublishOptions = SSENoOptions> (
     clientId: string, event: Name, data: SSEInput<Name, Options>, options?: Options): Promise<SSEPublished<Options>>
   /**
    * The present states of a channel, e.g. to render the first view of a page: the newest event of each key, the one that

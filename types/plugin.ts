@@ -17,7 +17,7 @@ export interface SSEPluginOptions {
   heartbeatInterval?: number
   /**
    * Sends an event of this name, with `{}` as data, in place of the comment. A client can hear it, and so notice silence.
-   * Default: none.
+   * As other event names, it must not begin with `sse:`. Default: none.
    */
   heartbeatEvent?: string
   /**
@@ -85,7 +85,10 @@ export interface SSEPluginOptions {
   slowClient?: 'disconnect' | 'drop'
   /** A client whose socket accepts nothing for this long is disconnected. 0 turns it off. Default 60000. */
   stallTimeout?: number
-  /** How long `app.close()` waits for the last bytes to leave. Default 2000. */
+  /**
+   * How long `app.close()` waits for the last bytes to leave. After it the broker has up to 2,000 ms to close. So the hub holds
+   * `app.close()` for at most `closeTimeout` + 2,000. Default 2000.
+   */
   closeTimeout?: number
   /**
    * At shutdown every client gets a random `retry:` between `retry` and `retry + reconnectSpread`, so that they do not all

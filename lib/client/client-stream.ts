@@ -73,8 +73,13 @@ export abstract class ClientStream extends Backlog {
    */
   stuckSince (now: number): number {
     if (this.blocked) return this.blockedAt
+    // Each second this is asked for each client, and nothing waits for nearly all of them. What has left costs more to ask for.
+    if (this.#stream.buffered === 0) {
+      this.#leftAt = now
+      return now
+    }
     const { left } = this.#stream
-    if (this.#stream.buffered === 0 || left !== this.#left) {
+    if (left !== this.#left) {
       this.#left = left
       this.#leftAt = now
     }

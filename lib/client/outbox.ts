@@ -6,6 +6,7 @@ import type { Frame } from '../wire/batch.js'
 import type { Chunk } from '../wire/chunk.js'
 import type { Encoding } from '../wire/encoding.js'
 import type { BacklogHost } from './backlog.js'
+import type { Buffering } from './buffering.js'
 import { ClientStream, type OutboxStream } from './client-stream.js'
 import type { Opened, Opening } from './opening.js'
 import type { Scheduler, Visited } from './scheduler.js'
@@ -13,6 +14,7 @@ import type { Scheduler, Visited } from './scheduler.js'
 /** What an outbox asks of its hub. These calls must not run the application's code. */
 export interface OutboxHost extends BacklogHost {
   readonly scheduler: Scheduler
+  readonly buffering: Buffering
   /** Bytes that may wait for one client. */
   readonly maxBufferedBytes: number
   /** What happens when more waits: the oldest events are dropped (true), or the client is disconnected (false). */
@@ -71,6 +73,7 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
     const host = this.#host
     this.put(frame, this.ready, this.begun)
     if (!this.ready) {
+      host.buffering.add(this)
       // Only a client that can't be written to can be slow.
       if (this.bufferedBytes > host.maxBufferedBytes) this.#tooMuch()
     } else if (this.isLong) {
@@ -176,13 +179,23 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
       if (chunks.length > 0) {
         this.#beatDue = false
         this.write(chunks, now)
+        this.#noteBuffered()
       }
       if (!this.ready) return this.#refused()
-      if (!this.isEmpty || this.#opening !== null) this.#host.scheduler.add(this)
-      else if (this.#ending) this.writeEnd(this.#farewell === null ? NOTHING : [this.encoded(this.#farewell)], now)
+      if (!this.isEmpty || this.#opening !== null) {
+        this.#host.scheduler.add(this)
+      } else if (this.#ending) {
+        this.writeEnd(this.#farewell === null ? NOTHING : [this.encoded(this.#farewell)], now)
+        this.#noteBuffered()
+      }
     } catch (error) {
       this.#host.failed(this, error)
     }
+  }
+
+  /** Called after a write: its bytes may wait in the socket. */
+  #noteBuffered (): void {
+    if (this.#stream.buffered > 0) this.#host.buffering.add(this)
   }
 
   /** Writes until nothing waits or the socket refuses. */
@@ -291,6 +304,7 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
     this.ready = false
     this.#opening = null
     this.clear()
+    this.#host.buffering.delete(this)
     this.#host.gone(this)
   }
 

@@ -72,6 +72,12 @@ export class Scheduler {
     return this.#round.length - this.#at + this.#next.length
   }
 
+  /** Those that are in line. */
+  * inLine (): Generator<Visited, void> {
+    for (let at = this.#at; at < this.#round.length; at++) yield this.#round[at]!
+    yield * this.#next
+  }
+
   add (visited: Visited): void {
     if (visited.queued) return
     visited.queued = true

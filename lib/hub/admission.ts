@@ -26,10 +26,6 @@ export class Admission {
     this.log = new CountLog(log, 'streams were refused', ['aboveMaxClients', 'aboveMaxClientsPerKey', 'whileClosing'])
   }
 
-  get closed (): boolean {
-    return this.#closed
-  }
-
   /** Refuses all streams from now on. */
   close (): void {
     this.#closed = true

@@ -3,8 +3,10 @@
 import type { EventEmitter } from 'node:events'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Broker, SSEHub, SSEHubEvents, SSEMetadata } from '../../types/index.js'
+import { Buffering } from '../client/buffering.js'
 import type { Client, ClientHost } from '../client/client.js'
 import { Scheduler } from '../client/scheduler.js'
+import { SSE_ERR_CLOSED } from '../errors.js'
 import { guarded } from '../guarded.js'
 import { History } from '../history/history.js'
 import { HistoryLoader } from '../history/loader.js'
@@ -33,6 +35,9 @@ import { Registry } from './registry.js'
 import { Stats } from './stats.js'
 import { Work } from './work.js'
 
+/** How long the broker may take to close, in milliseconds. That of Redis takes one second at most. */
+const BROKER_CLOSE = 2000
+
 export class HubCore {
   readonly options: HubOptions
   readonly admission: Admission
@@ -48,12 +53,16 @@ export class HubCore {
   readonly stats: Stats
 
   readonly #broker: Broker
+  readonly #buffering = new Buffering()
   readonly #log: HubLog
   readonly #slowLog: SlowLog
   readonly #history: History
   readonly #listeners: Listeners
   readonly #heartbeat: Heartbeat
   readonly #metrics: Metrics | null
+  /** Whether the broker has started. */
+  #started = false
+  #closing: Promise<void> | null = null
 
   constructor (hub: SSEHub & EventEmitter<SSEHubEvents>, options: HubOptions, broker: Broker, log: FastifyBaseLogger) {
     this.options = options
@@ -117,7 +126,7 @@ export class HubCore {
         this.admission.log.report()
       }
     }, options.heartbeatInterval, options.stallTimeout)
-    this.stats = new Stats(broker, registry, this.connections, counters, this.#history, this.#log)
+    this.stats = new Stats(broker, registry, () => this.#buffering.bytes(this.scheduler.inLine() as Iterable<Client>), counters, this.#history, this.#log)
     this.#metrics = options.metrics === null ? null : new Metrics(options.metrics, () => this.stats.readAnyhow(), fanoutTimer!)
   }
 
@@ -129,6 +138,7 @@ export class HubCore {
     return {
       batches: delivery.batches,
       scheduler,
+      buffering: this.#buffering,
       counters,
       maxBufferedBytes: options.maxBufferedBytes,
       dropsOldest: options.slowClient === 'drop',
@@ -154,21 +164,23 @@ export class HubCore {
     }
   }
 
+  /** Where it fails, `close` gives back what the hub took. A broker that fails to start lets go of its own by itself. */
   async start (): Promise<void> {
-    try {
-      await this.#broker.start({
-        deliver: (event, position, id) => this.delivery.deliver(event, position, id),
-        skipTo: position => this.delivery.skipTo(position),
-        recipients: event => this.delivery.recipients(event),
-        presence: (change, channel, { clientId, metadata }, instance) =>
-          this.#listeners.movedElsewhere(change, { clientId, metadata: metadata as SSEMetadata, instance }, channel),
-        historySize: this.options.historySize,
-        historyMaxAge: this.options.historyMaxAge,
-        log: this.#log
-      })
-    } catch (error) {
-      this.#removeMetrics()
-      throw error
+    await this.#broker.start({
+      deliver: (event, position, id) => this.delivery.deliver(event, position, id),
+      skipTo: position => this.delivery.skipTo(position),
+      recipients: event => this.delivery.recipients(event),
+      presence: (change, channel, { clientId, metadata }, instance) =>
+        this.#listeners.movedElsewhere(change, { clientId, metadata: metadata as SSEMetadata, instance }, channel),
+      historySize: this.options.historySize,
+      historyMaxAge: this.options.historyMaxAge,
+      log: this.#log
+    })
+    this.#started = true
+    if (this.#closing !== null) {
+      // `close` did not wait for the start, and found nothing to close.
+      await this.#closeBroker()
+      throw new SSE_ERR_CLOSED()
     }
     this.delivery.start()
   }
@@ -177,28 +189,45 @@ export class HubCore {
     this.#heartbeat.start()
   }
 
-  /** Ends every stream after its last events and closes the broker. All of that takes at most `closeTimeout`. */
-  async close (): Promise<void> {
-    if (this.admission.closed) return
+  /**
+   * Ends every stream after its last events, within `closeTimeout`. Then closes the broker, within a time of its own: a client that
+   * reads slowly does not keep the broker from saying good-bye.
+   */
+  close (): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close (): Promise<void> {
     this.admission.close()
     this.#heartbeat.stop()
-    let timer: NodeJS.Timeout | undefined
-    const timeout = new Promise<void>(resolve => { timer = setTimeout(resolve, this.options.closeTimeout) })
-    await this.connections.close(timeout)
+    const streams = timeLimit(this.options.closeTimeout)
+    await this.connections.close(streams.over)
+    streams.clear()
     this.publisher.close()
-    try {
-      await Promise.race([this.#broker.close(), timeout])
-    } catch (error) {
-      this.#log.error({ err: error }, 'the broker failed to close')
-    }
-    clearTimeout(timer)
+    if (this.#started) await this.#closeBroker()
     this.#slowLog.flush()
     this.admission.log.flush()
     this.#removeMetrics()
+  }
+
+  async #closeBroker (): Promise<void> {
+    const broker = timeLimit(BROKER_CLOSE)
+    // A failure is logged, however late it comes.
+    const closed = (async () => await this.#broker.close())().catch(error => this.#log.error({ err: error }, 'the broker failed to close'))
+    const late = broker.over.then(() => this.#log.error({}, `the broker did not close within ${BROKER_CLOSE} ms`))
+    await Promise.race([closed, late])
+    broker.clear()
   }
 
   /** A registry that fails must not hide why the hub could not start, nor keep it from closing. */
   #removeMetrics (): void {
     guarded(() => this.#metrics?.remove(), error => this.#log.error({ err: error }, 'the registry failed to let go of the metrics'))
   }
+}
+
+/** A promise that resolves after some milliseconds, unless it is cleared before. */
+function timeLimit (milliseconds: number): { readonly over: Promise<void>, clear (): void } {
+  let timer: NodeJS.Timeout | undefined
+  return { over: new Promise(resolve => { timer = setTimeout(resolve, milliseconds) }), clear: () => clearTimeout(timer) }
 }

@@ -13,6 +13,7 @@ import type { FanoutTimer } from './fanout-timer.js'
 import type { HubLog } from './hub-log.js'
 import type { Registry } from './registry.js'
 import { BROADCAST } from './targets.js'
+import { turnAfter } from './turns.js'
 import type { Work } from './work.js'
 
 /**
@@ -193,12 +194,13 @@ export class Delivery {
   }
 
   /**
-   * What an awaited publish waits for. Without it, a loop of awaited publishes would give the sockets no turn to drain, and the
+   * What an awaited publish waits for. Without it, a loop of awaited publishes would give timers and sockets no turn, and the
    * scheduler no turn to visit clients.
-   * @returns `null` where little was put in line; else it resolves when all clients have had their turn
+   * @returns `null` where little was put in line, in little time; else it resolves after a turn. Where much was put in line, all
+   *   clients have had their turn by then
    */
   turn (): Promise<void> | null {
-    return this.#roundBytes <= ROUND_BYTES ? null : this.#parts.scheduler.settled()
+    return this.#roundBytes <= ROUND_BYTES ? turnAfter() : this.#parts.scheduler.settled()
   }
 
   #countRound (size: number): void {

@@ -2,7 +2,7 @@
 // application can't reach them. This file must not do more than hand a call on.
 import { EventEmitter } from 'node:events'
 import type { FastifyBaseLogger } from 'fastify'
-import type { Broker, SSEClient, SSEHub, SSEHubEvents, SSEPresence, SSEPublishOptions, SSEState, SSEStats } from '../../types/index.js'
+import type { Broker, SSEClient, SSEEventName, SSEHub, SSEHubEvents, SSEPresence, SSEPublishOptions, SSEState, SSEStats } from '../../types/index.js'
 import { SSE_ERR_INVALID_CHANNEL } from '../errors.js'
 import { checkChannel, checkChannels, checkClientId, checkEventName } from '../names.js'
 import type { HubOptions } from '../options.js'
@@ -51,11 +51,11 @@ export class Hub extends EventEmitter<SSEHubEvents> implements SSEHub {
     }, event, data, options)
   }
 
-  async state (channel: string | null, event: string): Promise<SSEState[]> {
+  async state<Name extends SSEEventName> (channel: string | null, event: Name): Promise<Array<SSEState<Name>>> {
     if (channel !== null) checkChannel(channel)
     checkEventName(event)
     this.#core.data.checkKnown(event)
-    return await this.#core.states.of(channel ?? BROADCAST, event)
+    return await this.#core.states.of(channel ?? BROADCAST, event) as Array<SSEState<Name>>
   }
 
   client (id: string): SSEClient | undefined {

@@ -178,7 +178,7 @@ export class Metrics {
     }
   }
 
-  /** Reads once for all metrics of a scrape, because each read visits every client. A registry asks for all metrics in one turn. */
+  /** Reads once for all metrics of a scrape, because a broker may be asked at each read. A registry asks for all metrics in one turn. */
   #read (): SSEStats {
     if (this.#snapshot === null) {
       this.#snapshot = this.#stats()

@@ -10,6 +10,7 @@ import type { Delivery } from './delivery.js'
 import type { Diagnostics } from './diagnostics.js'
 import type { HubLog } from './hub-log.js'
 import { idOf, keptOf } from './targets.js'
+import { turnAfter } from './turns.js'
 import type { Work } from './work.js'
 
 /** The public interface has a type for each kind of options. This is one type for all of them. */
@@ -82,7 +83,9 @@ export class Publisher {
       if ('then' in receipt) {
         return handled(Promise.resolve(receipt).then(receipt => {
           this.#diagnostics.published(event, receipt)
-          return receipt
+          // The broker may have answered without a turn of the event loop.
+          const turn = turnAfter()
+          return turn === null ? receipt : turn.then(() => receipt)
         }, error => this.#refused(unavailable(error))))
       }
       this.#diagnostics.published(event, receipt)
@@ -98,7 +101,8 @@ export class Publisher {
 
   #refused (error: unknown): Promise<never> {
     this.#log.error({ err: error }, 'publishing failed')
-    return handled(Promise.reject(error))
+    const turn = turnAfter()
+    return handled(turn === null ? Promise.reject(error) : turn.then(() => { throw error }))
   }
 
   #formatNothing (name: string): string {

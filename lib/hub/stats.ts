@@ -2,23 +2,22 @@
 import type { Broker, SSEStats } from '../../types/index.js'
 import type { History } from '../history/history.js'
 import type { Counters } from '../observe/counters.js'
-import type { Connections } from './connections.js'
 import type { HubLog } from './hub-log.js'
 import type { Registry } from './registry.js'
 
 export class Stats {
   readonly #broker: Broker
   readonly #registry: Registry
-  readonly #connections: Connections
+  readonly #bufferedBytes: () => number
   readonly #counters: Counters
   readonly #history: History
   readonly #log: HubLog
   readonly #startedAt = performance.now()
 
-  constructor (broker: Broker, registry: Registry, connections: Connections, counters: Counters, history: History, log: HubLog) {
+  constructor (broker: Broker, registry: Registry, bufferedBytes: () => number, counters: Counters, history: History, log: HubLog) {
     this.#broker = broker
     this.#registry = registry
-    this.#connections = connections
+    this.#bufferedBytes = bufferedBytes
     this.#counters = counters
     this.#history = history
     this.#log = log
@@ -39,13 +38,11 @@ export class Stats {
   }
 
   #own (): Omit<SSEStats, 'broker'> {
-    let bufferedBytes = 0
-    for (const client of this.#connections.all()) bufferedBytes += client.bufferedBytes
     return {
       clients: this.#registry.clients.size,
       channels: this.#registry.channelCount,
       ...this.#counters,
-      bufferedBytes,
+      bufferedBytes: this.#bufferedBytes(),
       historyEvents: this.#history.count,
       historyBytes: this.#history.bytes,
       uptime: performance.now() - this.#startedAt

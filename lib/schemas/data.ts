@@ -4,10 +4,13 @@ import type { TSchema } from '@sinclair/typebox'
 import { TypeCompiler, type TypeCheck } from '@sinclair/typebox/compiler'
 import type { SSEEventSchemas, SSEPluginOptions } from '../../types/index.js'
 import { declared } from './declared.js'
+import { toJSON } from './json.js'
 import { keyPropertyOf } from './keyed.js'
 import { SSE_ERR_INVALID_DATA, SSE_ERR_INVALID_OPTION, SSE_ERR_UNKNOWN_EVENT } from '../errors.js'
 import { flawOf } from '../names.js'
 import { reasonOf } from '../reason.js'
+
+export { toJSON } from './json.js'
 
 type Serializer = NonNullable<SSEPluginOptions['serializer']>
 
@@ -105,36 +108,4 @@ function compiled (event: string, schema: TSchema): EventFormat {
 
 function unserialisable (event: string, cause: unknown): Error {
   return Object.assign(new SSE_ERR_INVALID_DATA(`The data of event "${event}" can't be serialised: ${reasonOf(cause)}`), { cause })
-}
-
-/**
- * What JSON has where the data has a Buffer, a typed array or a view: `"type":"Buffer"`, `{"0":`, `{}`. Other data can have the
- * same text.
- */
-const MAYBE_BINARY = /"type":"Buffer"|\{"0":|\{\}/
-
-/**
- * The default serializer: JSON, with `undefined` as `null`. Binary data at any depth becomes Base64. Example:
- * `[new Uint8Array([1])]` becomes `["AQ=="]`.
- */
-export function toJSON (data: unknown): string | undefined {
-  if (data === undefined) return 'null'
-  let text
-  try {
-    text = JSON.stringify(data)
-  } catch {
-    // The items of a BigInt64Array have no JSON, but the array has its Base64. Data that has no JSON at all throws again.
-    return JSON.stringify(data, withBase64)
-  }
-  // A replacer makes the call several times slower, so it runs only where the data may be binary.
-  return text !== undefined && MAYBE_BINARY.test(text) ? JSON.stringify(data, withBase64) : text
-}
-
-/** A replacer. It reads the holder, because the `toJSON` of a Buffer has changed the value already. */
-function withBase64 (this: Record<string, unknown>, key: string, value: unknown): unknown {
-  // The value is binary where a `toJSON` returned binary data. Else the holder has the original.
-  const original = ArrayBuffer.isView(value) ? value : this[key]
-  return ArrayBuffer.isView(original)
-    ? Buffer.from(original.buffer, original.byteOffset, original.byteLength).toString('base64')
-    : value
 }

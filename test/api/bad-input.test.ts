@@ -1,5 +1,6 @@
 // Wrong arguments and options: each is refused with an error that names it, and nothing is sent.
 import { inspect } from 'node:util'
+import { Type } from '@sinclair/typebox'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import sse, * as entry from '../../lib/index.js'
@@ -7,6 +8,7 @@ import {
   SSE_ERR_BROKER_UNAVAILABLE, SSE_ERR_CLOSED, SSE_ERR_EVENT_TOO_LARGE, SSE_ERR_INVALID_CHANNEL, SSE_ERR_INVALID_CLIENT_ID,
   SSE_ERR_INVALID_DATA, SSE_ERR_INVALID_EVENT_NAME, SSE_ERR_INVALID_OPTION, SSE_ERR_TOO_MANY_CHANNELS, type SSEPluginOptions
 } from '../../lib/index.js'
+import { redisBroker } from '../../lib/brokers/redis/index.js'
 import { buildApp } from '../support/app.js'
 import { opener, received, type OpenStream } from '../support/open.js'
 import { ended, spawnProgram } from '../support/spawn-program.js'
@@ -21,6 +23,8 @@ const BAD_NAMES: Array<[name: unknown, message: RegExp]> = [
   ['a\0b', /CR, LF or NUL/],
   ['\n', /CR, LF or NUL/],
   ['trailing\n', /CR, LF or NUL/],
+  ['a\ud800', /well formed/],
+  ['\udc00\ud83c', /well formed/],
   ['forged\n\nevent: admin\ndata: 1', /CR, LF or NUL/],
   [undefined, /must be a string, and it is of type undefined/],
   [null, /must be a string, and it is null/],
@@ -111,6 +115,26 @@ t.test('bad client ids are refused, and nothing is sent', async t => {
     await refuses(t, all.app.sse.toClient(name as string, 'x', 1), SSE_ERR_INVALID_CLIENT_ID, message, `toClient ${shown(name)}`)
   }
   await unharmed(t, all)
+})
+
+t.test('strings that differ in a lone surrogate alone would be one string in UTF-8, so they are refused wherever they name something', async t => {
+  const events = { price: entry.keyed(Type.Object({ symbol: Type.String() }), 'symbol'), x: Type.Any() }
+  const all = await audience(t, { events, historySize: 10 })
+  const { app } = all
+  for (const bad of ['\ud800', 'user-\udc01', '\udc00\ud800']) {
+    for (const option of ['except', 'key', 'idempotencyKey']) {
+      await refuses(t, app.sse.send('x', 1, { [option]: bad }), SSE_ERR_INVALID_OPTION, new RegExp(`"${option}".*well formed`), option)
+    }
+    await refuses(t, app.sse.send('price', { symbol: bad }), SSE_ERR_INVALID_DATA, /"\/symbol".*well formed/, 'the key in the data')
+    await refuses(t, app.sse.state(bad, 'x'), SSE_ERR_INVALID_CHANNEL, /well formed/, 'state() of a channel')
+    await refuses(t, app.sse.state('room', bad), SSE_ERR_INVALID_EVENT_NAME, /well formed/, 'state() of an event')
+    await refuses(t, app.sse.presence(bad), SSE_ERR_INVALID_CHANNEL, /well formed/, 'presence()')
+    await refuses(t, (async () => { entry.sseResponse([bad]) })(), SSE_ERR_INVALID_EVENT_NAME, /well formed/, 'sseResponse()')
+    await refuses(t, (async () => { redisBroker({ url: 'redis://localhost', stream: bad }) })(), SSE_ERR_INVALID_OPTION, /"stream".*well formed/, 'redisBroker()')
+  }
+  t.equal(app.sse.stats().published, 0)
+  await app.sse.send('x', '\ud800', { key: '\ud83c\udf89', except: '🎉', idempotencyKey: 'é' })
+  t.equal(app.sse.stats().published, 1, 'pairs are well formed, and data may be anything')
 })
 
 t.test('data that can\'t be serialised is refused, and nothing is sent', async t => {
@@ -217,9 +241,9 @@ t.test('bad publish options are refused by their names, and nothing is sent', as
   await refuses(t, stream!.client.send('x', 1, { transient: true } as object), SSE_ERR_INVALID_OPTION, /"transient"/, 'client.send')
   await refuses(t, stream!.client.send('x', 1, { raw: 1 } as object), SSE_ERR_INVALID_OPTION, /"raw"/, 'client.send')
   await refuses(t, stream!.client.send('x', 1, null as unknown as object), SSE_ERR_INVALID_OPTION, /must be an object/, 'client.send')
-  await refuses(t, stream!.client.stream([1], undefined as never), SSE_ERR_INVALID_OPTION, /must be an object/, 'client.stream')
-  await refuses(t, stream!.client.stream([1], {} as never), SSE_ERR_INVALID_OPTION, /"event"/, 'client.stream')
-  await refuses(t, stream!.client.stream([1], { event: 'x', every: 1 } as never), SSE_ERR_INVALID_OPTION, /"every"/, 'client.stream')
+  await refuses(t, stream!.client.stream([1], undefined as unknown as { event: 'x' }), SSE_ERR_INVALID_OPTION, /must be an object/, 'client.stream')
+  await refuses(t, stream!.client.stream([1], {} as { event: 'x' }), SSE_ERR_INVALID_OPTION, /"event"/, 'client.stream')
+  await refuses(t, stream!.client.stream([1], { event: 'x', every: 1 } as { event: 'x' }), SSE_ERR_INVALID_OPTION, /"every"/, 'client.stream')
   for (const source of [undefined, null, 1, {}, () => {}]) {
     await refuses(t, stream!.client.stream(source as never, { event: 'x' }), SSE_ERR_INVALID_OPTION, /iterable/, `client.stream ${shown(source)}`)
   }
@@ -357,6 +381,12 @@ const BAD_REGISTRATIONS: Array<[options: object, name: string]> = [
   [{ heartbeatInterval: Infinity }, 'heartbeatInterval'],
   [{ heartbeatEvent: 'a\nb' }, 'heartbeatEvent'],
   [{ heartbeatEvent: '' }, 'heartbeatEvent'],
+  [{ heartbeatEvent: 'sse:open' }, 'heartbeatEvent'],
+  [{ heartbeatEvent: 'sse:gap' }, 'heartbeatEvent'],
+  [{ heartbeatEvent: 'sse:' }, 'heartbeatEvent'],
+  [{ heartbeatEvent: 'a\ud800' }, 'heartbeatEvent'],
+  [{ events: { 'a\ud800': Type.Any() } }, 'events'],
+  [{ lastEventIdQuery: '\udc00' }, 'lastEventIdQuery'],
   [{ heartbeatEvent: 1 }, 'heartbeatEvent'],
   [{ retry: -1 }, 'retry'],
   [{ retry: 0.5 }, 'retry'],

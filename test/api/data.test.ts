@@ -72,6 +72,64 @@ t.test('binary data is Base64 next to values that only look like it', async t =>
   ])
 })
 
+/** Calls of `JSON.stringify` while a function runs. */
+async function stringified (run: () => Promise<unknown>): Promise<Array<{ readonly replaced: boolean, readonly length: number }>> {
+  const { stringify } = JSON
+  const calls: Array<{ replaced: boolean, length: number }> = []
+  JSON.stringify = ((...args: Parameters<typeof stringify>) => {
+    const text = stringify(...args)
+    calls.push({ replaced: args[1] != null, length: text.length })
+    return text
+  }) as typeof stringify
+  try {
+    await run()
+  } finally {
+    JSON.stringify = stringify
+  }
+  return calls
+}
+
+t.test('binary data costs no more than its Base64, wherever it is: its bytes are never written as numbers', async t => {
+  const app = await buildApp(t)
+  const bytes = Buffer.alloc(10_000, 255)
+  const view = new Uint8Array(bytes)
+  const length = bytes.toString('base64').length
+  for (const data of [
+    bytes, view, [view], { view }, { a: [{ b: { view } }] }, { toJSON: () => view }, { toJSON: () => ({ view }) }, { url: new URL('http://localhost'), view }
+  ]) {
+    const calls = await stringified(() => app.sse.send('x', data))
+    t.equal(calls.length, 1)
+    t.ok(calls[0]!.length < length + 50 && !calls[0]!.replaced, `${calls[0]!.length} characters`)
+  }
+})
+
+t.test('data that only looks like binary data costs no more than other data', async t => {
+  const app = await buildApp(t)
+  for (const data of [{}, [{ options: {} }], { type: 'Buffer' }, { 0: 1 }, { date: new Date(0) }, '{}']) {
+    t.strictSame((await stringified(() => app.sse.send('x', data))).map(({ replaced }) => replaced), [false])
+  }
+})
+
+t.test('toJSON() is called once, and not on what it returns', async t => {
+  let calls = 0
+  const inner = { toJSON: () => { calls++; return 'never' }, bytes: Uint8Array.of(1), list: [new Uint8Array(0)] }
+  const data = { a: { toJSON: () => { calls++; return inner } }, b: [Object.assign(() => {}, { toJSON: () => Buffer.from('ab') })] }
+  t.strictSame(await texts(t, [data]), ['{"a":{"bytes":"AQ==","list":[""]},"b":["YWI="]}'])
+  t.equal(calls, 1)
+})
+
+t.test('binary data is Base64 at any depth, and data that contains itself is refused', async t => {
+  const nested = (value: unknown, depth: number): unknown => depth === 0 ? value : [nested(value, depth - 1)]
+  for (const wrap of [(value: unknown) => value, (value: unknown) => ({ toJSON: () => value })]) {
+    const [text] = await texts(t, [wrap(nested(Buffer.from('ab'), 500))])
+    t.equal(text, `${'['.repeat(500)}"YWI="${']'.repeat(500)}`)
+    const own: Record<string, unknown> = { bytes: Uint8Array.of(1) }
+    own['own'] = wrap(own)
+    const app = await buildApp(t)
+    await t.rejects(app.sse.send('x', own), { code: 'SSE_ERR_INVALID_DATA' })
+  }
+})
+
 t.test('the data is read when the call is made, so later changes are not sent', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)

@@ -293,3 +293,11 @@ t.test('no payload is ever logged', async t => {
     t.notOk(holdsSecret(log))
   })
 })
+
+t.test('the first refused stream is in the log when its answer comes', async t => {
+  const log = new MemoryLog()
+  const app = await buildApp(t, { maxClients: 0 }, { loggerInstance: log.logger } as object)
+  app.get('/events', (_request, reply) => { reply.sse() })
+  t.equal((await app.inject('/events')).statusCode, 503)
+  t.match(log.complaints, [{ msg: 'streams were refused', aboveMaxClients: 1 }])
+})

@@ -275,6 +275,23 @@ t.test('the metrics of a cluster\'s workers are added up, except the broker\'s g
   t.equal(found.get('sse_fanout_duration_seconds_bucket{le="+Inf"}'), 0)
 })
 
+t.test('events that came at the same moment are measured up to the last client of the last of them', t => {
+  const { now } = performance
+  t.teardown(() => { performance.now = now })
+  performance.now = () => 1000
+  const scheduler = { visits: 0, waiting: 1, watcher: null }
+  const fanout = new FanoutTimer(scheduler as unknown as Scheduler)
+  const observed = (): number => fanout.counts.reduce((sum, count) => sum + count, 0)
+  fanout.delivered()
+  scheduler.waiting = 2
+  fanout.delivered()
+  fanout.visited(1)
+  t.equal(observed(), 0)
+  fanout.visited(2)
+  t.equal(observed(), 2)
+  t.end()
+})
+
 t.test('the duration of a fan-out ends when the last waiting client has had its turn', async t => {
   const scheduler = new Scheduler(undisturbed)
   const fanout = new FanoutTimer(scheduler)

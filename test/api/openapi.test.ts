@@ -135,6 +135,16 @@ t.test('without names, the document shows all events of the hub; a name that is 
   t.same(Object.keys(streamed(document, '/one')), ['progress', 'sse:open', 'sse:gap'])
 })
 
+t.test('a heartbeatEvent that is also a declared event keeps the schema of its data', async t => {
+  const heartbeats = async (heartbeatEvent: string): Promise<unknown> => {
+    const app = await build(t, { events: { progress: Type.Object({ percent: Type.Number() }) }, heartbeatEvent })
+    app.get('/events', { schema: sseResponse(['progress']) }, (_request, reply) => { reply.sse() })
+    return streamed(await documentOf(t, app))[heartbeatEvent]!.data
+  }
+  t.match(await heartbeats('progress'), { properties: { percent: { type: 'number' } } })
+  t.match(await heartbeats('beat'), { description: 'A heartbeat' })
+})
+
 t.test('with a hub without schemas, or without a hub, the document shows the names and any data', async t => {
   for (const options of [{}, null]) {
     const app = await build(t, options)

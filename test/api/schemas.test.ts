@@ -102,6 +102,26 @@ t.test('every field that some part of a union or an intersection declares is sen
   t.strictSame(await declaredOf(t, Nested, [{ in: { a: 1, b: 2, c: 3 } }]), [{ in: { a: 1, b: 2 } }])
 })
 
+t.test('a field that every object inherits is one that the data has as any other', async t => {
+  const data = JSON.parse('{"name":"a","__proto__":{"secret":1},"toString":"own"}') as unknown
+  t.strictSame(await declaredOf(t, User, [data]), [{ name: 'a' }])
+  const [open] = await declaredOf(t, Type.Object({}, { additionalProperties: Type.String() }), [JSON.parse('{"toString":"own"}')])
+  t.equal(Object.hasOwn(open as object, 'toString'), true)
+  t.equal((open as { toString: unknown }).toString, 'own')
+})
+
+t.test('data that is frozen at any depth can be sent where an open and a closed part declare it, and sending changes no data', async t => {
+  const schema = Type.Intersect([
+    Type.Object({ a: Type.Any() }),
+    Type.Object({ a: Type.Object({ b: Type.Number() }) })
+  ])
+  const data = Object.freeze({ a: Object.freeze({ b: 1, c: Object.freeze([1]) }) })
+  t.strictSame(await declaredOf(t, schema, [data]), [{ a: { b: 1, c: [1] } }])
+  const changeable = { a: { b: 1, c: [1] } }
+  await declaredOf(t, schema, [changeable])
+  t.strictSame(changeable, { a: { b: 1, c: [1] } })
+})
+
 t.test('if several parts of an intersection declare the same items, the fields of all parts are sent', async t => {
   const A = Type.Object({ a: Type.Number() })
   const B = Type.Object({ b: Type.Number() })

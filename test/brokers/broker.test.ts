@@ -7,7 +7,9 @@ import sse, {
 import { AsyncBroker } from '../support/async-broker.js'
 import { buildApp } from '../support/app.js'
 import { brokerEvent } from '../support/broker-sink.js'
+import { MemoryLog } from '../support/memory-log.js'
 import { opener, received, receivedNames } from '../support/open.js'
+import { unixHub } from '../support/unix-hub.js'
 
 /** Accepts all events except those with the name `fails`. */
 class FailingBroker extends AsyncBroker {
@@ -233,6 +235,33 @@ t.test('app.close() ends though the broker never finishes closing', async t => {
   await app.close()
   await closed
   t.ok(raw.complete, 'the stream has its end')
+})
+
+t.test('a client that takes none of its last bytes does not shorten the broker\'s time to close, whose failure is logged', async t => {
+  const log = new MemoryLog()
+  let closed = false
+  const close = async (): Promise<void> => {
+    for (let turn = 0; turn < 5; turn++) await new Promise(resolve => setImmediate(resolve))
+    closed = true
+    throw new Error('no close')
+  }
+  const broker = Object.assign(new AsyncBroker(), { close })
+  const { app, open } = await unixHub(t, { broker, closeTimeout: 20, maxBufferedBytes: 64 * 1024 * 1024 }, { loggerInstance: log.logger } as object)
+  const { client, reader } = await open({ paused: true })
+  const gone = once(app.sse as never, 'disconnect')
+  client.send('large', 'x'.repeat(1_000_000))
+  await app.close()
+  await gone
+  t.equal(closed, true)
+  t.match(log.complaints, [{ level: 50, err: { message: 'no close' }, msg: 'the broker failed to close' }])
+  reader.destroy()
+})
+
+t.test('a broker that never finishes closing is logged', async t => {
+  const { app, lines } = await loggingApp(t, { broker: Object.assign(new AsyncBroker(), { close: () => new Promise<void>(() => {}) }) })
+  await app.ready()
+  await app.close()
+  t.match(lines, [{ level: 50, msg: /broker did not close within/ }])
 })
 
 t.test('a broker that fails to close is logged, and app.close() resolves', async t => {

@@ -116,6 +116,13 @@ t.test('a chunk, its parts and their joins have the same bytes, framed as RFC 91
   }
 })
 
+t.test('without an id to tell, an event has no id line, because an empty one makes a browser forget its place', async t => {
+  const text = 'event: x\ndata: 1\nid: e-7\n\n'
+  const event = new Frame(text, text.length, false, { position: 7, id: 'e-7', before: '', targets: null, states: null })
+  t.notMatch(event.withId('').chunk().payload().toString(), /^id/m)
+  t.match(event.withId('e-3').chunk().payload().toString(), /^id: e-3$/m)
+})
+
 t.test('a join of one chunk is the same chunk', async t => {
   const chunk = Chunk.fromText('x', 1)
   t.equal(Chunk.join([chunk], 1), chunk)

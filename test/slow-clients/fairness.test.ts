@@ -4,11 +4,22 @@ import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
 import { Scheduler, type Visited } from '../../lib/client/scheduler.js'
+import { MemoryBroker } from '../../lib/brokers/memory.js'
+import type { BrokerEvent, BrokerReceipt } from '../../lib/index.js'
 import { buildApp, listen } from '../support/app.js'
+import { letPass } from '../support/passing-time.js'
 import { RawClient, requestText } from '../support/raw-client.js'
 import { undisturbed } from '../support/undisturbed.js'
+import { unixHub } from '../support/unix-hub.js'
 
 const CLIENTS = 2000
+
+/** A broker whose promises are resolved already. */
+class PromptBroker extends MemoryBroker {
+  override publish (event: BrokerEvent, idempotencyKey: string): BrokerReceipt {
+    return Promise.resolve(super.publish(event, idempotencyKey)) as unknown as BrokerReceipt
+  }
+}
 
 /** Connects clients that read and keep nothing. They are only there to be many. */
 async function connectMany (t: Test, app: FastifyInstance, port: number): Promise<void> {
@@ -84,6 +95,40 @@ class Visitor implements Visited {
     this.#then()
   }
 }
+
+for (const [what, options, data, recipients] of [
+  ['that nobody hears', {}, 'data', 0],
+  ['that a client gets', {}, 'data', 1],
+  ['that are refused', {}, undefined, 0],
+  ['whose broker answers without a turn', { broker: new PromptBroker() }, 'data', 0]
+] as const) {
+  t.test(`a loop of awaited publishes ${what} leaves the event loop its turns`, async t => {
+    const { app, open } = await unixHub(t, options)
+    if (recipients > 0) await open({ channels: ['room'] })
+    for (let turn = 0; turn < 3; turn++) {
+      const next = { came: false }
+      setImmediate(() => { next.came = true })
+      let count = 0
+      while (!next.came && count++ < 500) {
+        await app.sse.toChannel('room', 'row', data as string, { raw: true }).catch(() => {})
+        letPass(0.1)
+      }
+      t.ok(next.came, `a turn came after ${count} publishes`)
+    }
+  })
+}
+
+t.test('an awaited publish in a turn of its own waits for no other turn, however much was published before', async t => {
+  const { app, open } = await unixHub(t)
+  await open({ channels: ['room'] })
+  for (let n = 0; n < 80; n++) {
+    await new Promise(resolve => setImmediate(resolve))
+    let turned = false
+    setImmediate(() => { turned = true })
+    await app.sse.toChannel('room', 'row', 'x'.repeat(1000))
+    if (turned) return t.fail(`publish ${n} waited`)
+  }
+})
 
 t.test('a client that is queued twice is visited once in a round', async t => {
   const scheduler = new Scheduler(undisturbed)

@@ -44,6 +44,36 @@ t.test('with heartbeatEvent, the heartbeat is an event with that name', async t 
   t.notMatch(raw.text, /^:/m)
 })
 
+t.test('the clients are looked at four times within the shorter limit, so none is told or cut more than a quarter too late', async t => {
+  const { setInterval } = globalThis
+  const periods: unknown[] = []
+  t.teardown(() => { globalThis.setInterval = setInterval })
+  globalThis.setInterval = ((...args: Parameters<typeof setInterval>) => {
+    periods.push(args[1])
+    return setInterval(...args)
+  }) as typeof setInterval
+  for (const options of [
+    { heartbeatInterval: 2000, stallTimeout: 0 },
+    { heartbeatInterval: 2000, stallTimeout: 60_000 },
+    { heartbeatInterval: 30_000, stallTimeout: 1000 },
+    { heartbeatInterval: 30_000, stallTimeout: 60_000 },
+    { heartbeatInterval: 4, stallTimeout: 0 }
+  ]) await (await buildApp(t, options)).ready()
+  t.same(periods, [500, 500, 250, 1000, 10])
+})
+
+t.test('the look at a client for which nothing waits does not ask its socket how much has left', async t => {
+  const app = await buildApp(t, { heartbeatInterval: 40 })
+  let asked = 0
+  app.addHook('onRequest', async request => {
+    Object.defineProperty(request.raw.socket, 'bytesWritten', { get: () => ++asked })
+  })
+  const open = await opener(t, app)
+  const { raw } = await open()
+  await raw.until(() => occurrences(raw.text, '\n:\n') >= 3)
+  t.equal(asked, 0)
+})
+
 t.test('with heartbeatInterval 0 there are no heartbeats', async t => {
   const app = await buildApp(t, { heartbeatInterval: 0, stallTimeout: 40 })
   const open = await opener(t, app)

@@ -6,7 +6,7 @@ import { Type, type Static } from '@sinclair/typebox'
 import type { Cluster, Redis } from 'ioredis'
 import type { Broker } from '../../../types/broker.js'
 import { SSE_ERR_INVALID_OPTION } from '../../errors.js'
-import { checker } from '../../options.js'
+import { checker, checkWellFormed } from '../../options.js'
 import { RedisBroker } from './broker.js'
 
 /** Where Redis is, the hub's name there, and time limits. Give one of `client` and `url`; the other options have defaults. */
@@ -53,6 +53,7 @@ const checkOptions = checker(Options, 'redisBroker()')
  */
 export function redisBroker (options: RedisBrokerOptions): Broker {
   const checked = checkOptions(options) as Static<typeof Options> & RedisBrokerOptions
+  checkWellFormed('stream', checked.stream, 'redisBroker()')
   const template = checked.client ?? checked.url
   if (template === undefined || (checked.client !== undefined && checked.url !== undefined)) {
     throw new SSE_ERR_INVALID_OPTION('redisBroker() takes one of the options "client" and "url"')

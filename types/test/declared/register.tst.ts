@@ -1,14 +1,16 @@
 // With `SSERegister` declared: what must compile, and what must not.
 import { Type } from '@sinclair/typebox'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import { Readable } from 'node:stream'
 import Fastify from 'fastify'
 import { describe, expect, test } from 'tstyche'
-import sse, { keyed, sseResponse, type SSEClient, type SSEEventData, type SSEEventName, type SSEMetadata, type SSEState } from 'fastify-sse-hub'
+import sse, { keyed, sseResponse, type SSEClient, type SSEEventData, type SSEEventName, type SSEInput, type SSEMetadata, type SSEPublished, type SSEPublishOptions, type SSEState } from 'fastify-sse-hub'
 
 const events = {
   notification: Type.Object({ type: Type.String(), message: Type.String() }),
   progress: Type.Object({ percent: Type.Number() }),
-  fragment: Type.String()
+  fragment: Type.String(),
+  price: keyed(Type.Object({ symbol: Type.String() }), 'symbol')
 }
 
 declare module 'fastify-sse-hub' {
@@ -18,6 +20,10 @@ declare module 'fastify-sse-hub' {
 const app = Fastify()
 app.register(sse, { events })
 declare const client: SSEClient
+declare const transient: boolean
+declare const options: SSEPublishOptions
+declare const either: { transient: true } | { retry: number }
+declare const name: 'notification' | 'progress'
 
 describe('publishing', () => {
   test('the data follows the event', () => {
@@ -55,11 +61,58 @@ describe('publishing', () => {
     expect(app.sse.send('progress', { percent: 1 })).type.toBe<Promise<{ id: string, recipients: number }>>()
     expect(app.sse.send('progress', { percent: 1 }, { retry: 1 }).then(({ id }) => id)).type.toBe<Promise<string>>()
     expect(app.sse.send('progress', { percent: 1 }, { transient: true }).then(({ id }) => id)).type.toBe<Promise<null>>()
+    expect(app.sse.send('progress', { percent: 1 }, { transient: false }).then(({ id }) => id)).type.toBe<Promise<string>>()
+    expect(app.sse.toClient('id', 'progress', { percent: 1 }).then(({ id }) => id)).type.toBe<Promise<string>>()
+  })
+
+  test('an id may be null where the type of the options does not say whether the event is transient', () => {
+    expect(app.sse.send('progress', { percent: 1 }, { transient }).then(({ id }) => id)).type.toBe<Promise<string | null>>()
+    expect(app.sse.toChannel('room', 'progress', { percent: 1 }, options).then(({ id }) => id)).type.toBe<Promise<string | null>>()
+    expect(app.sse.toChannels(['room'], 'progress', { percent: 1 }, either).then(({ id }) => id)).type.toBe<Promise<string | null>>()
+    expect<SSEPublished['id']>().type.toBe<string | null>()
+  })
+
+  test('where the name is one of several, the data must be right for each of them', () => {
+    expect(app.sse.send).type.not.toBeCallableWith(name, { percent: 1 })
+    expect(app.sse.toChannel).type.not.toBeCallableWith('room', name, { type: 'info', message: 'hi' })
+    expect(client.send).type.not.toBeCallableWith(name, { percent: 1 })
+    expect(client.stream).type.not.toBeCallableWith([{ percent: 1 }], { event: name })
+    expect(app.sse.send).type.toBeCallableWith(name, { percent: 1, type: 'info', message: 'hi' })
+  })
+
+  test('a generic function can publish', () => {
+    const publish = async <Name extends SSEEventName>(name: Name, data: SSEInput<Name, SSEPublishOptions>): Promise<number> =>
+      (await app.sse.send(name, data)).recipients
+    expect(publish).type.toBeCallableWith('progress', { percent: 1 })
+    expect(publish).type.not.toBeCallableWith('progress', 'text')
+  })
+})
+
+describe('stream()', () => {
+  const numbers = async function * (): AsyncGenerator<{ percent: number }> { yield { percent: 1 } }
+
+  test('takes items of its event', () => {
+    expect(client.stream).type.toBeCallableWith([{ percent: 1 }], { event: 'progress' })
+    expect(client.stream).type.toBeCallableWith(new Set([{ percent: 1 }]), { event: 'progress' })
+    expect(client.stream).type.toBeCallableWith(numbers(), { event: 'progress', compress: true })
+    expect(client.stream).type.toBeCallableWith(['a', 'b'], { event: 'fragment' })
+    expect(client.stream).type.toBeCallableWith(['<b>', 'hi'], { event: 'progress', raw: true })
+    expect(client.stream).type.toBeCallableWith(Readable.from(['a']), { event: 'fragment' })
+    expect(client.stream(numbers(), { event: 'progress' })).type.toBe<Promise<boolean>>()
+  })
+
+  test('refuses items of another event, and a string, which would be sent letter by letter', () => {
+    expect(client.stream).type.not.toBeCallableWith([1, 2], { event: 'notification' })
+    expect(client.stream).type.not.toBeCallableWith(numbers(), { event: 'notification' })
+    expect(client.stream).type.not.toBeCallableWith([{ percent: 1 }], { event: 'progress', raw: true })
+    expect(client.stream).type.not.toBeCallableWith('text', { event: 'fragment' })
+    expect(client.stream).type.not.toBeCallableWith('text', { event: 'fragment', raw: true })
+    expect(client.stream).type.not.toBeCallableWith([{ percent: 1 }], { event: 'progress', every: 1 })
   })
 })
 
 test('names, data and metadata can be had as types', () => {
-  expect<SSEEventName>().type.toBe<'notification' | 'progress' | 'fragment'>()
+  expect<SSEEventName>().type.toBe<'notification' | 'progress' | 'fragment' | 'price'>()
   expect<SSEEventData<'progress'>>().type.toBe<{ percent: number }>()
   expect<SSEMetadata>().type.toBe<{ user: string }>()
 })
@@ -124,6 +177,11 @@ describe('states', () => {
     expect(app.sse.toChannel).type.toBeCallableWith('room', 'progress', null, { key: 'x', remove: true })
     expect(app.sse.toChannel).type.toBeCallableWith('room', 'progress', { percent: 1 }, { key: 'x', remove: true })
     expect(app.sse.toChannel).type.not.toBeCallableWith('room', 'progress', null, { key: 'x' })
+    expect(app.sse.toChannel).type.not.toBeCallableWith('room', 'progress', null, { remove: true })
+    expect(app.sse.toChannel).type.toBeCallableWith('room', 'progress', { percent: 1 }, { remove: true })
+    expect(app.sse.toChannel).type.not.toBeCallableWith('room', 'price', null, { remove: true })
+    expect(app.sse.toChannel).type.toBeCallableWith('room', 'price', { symbol: 'ACME' }, { remove: true })
+    expect(app.sse.toChannel).type.toBeCallableWith('room', 'price', null, { key: 'ACME', remove: true })
     expect(app.sse.toChannel).type.not.toBeCallableWith('room', 'progress', null, { key: 'x', remove: false })
     expect(app.sse.toChannel).type.not.toBeCallableWith('room', 'progress', undefined, { key: 'x', remove: true })
     expect(app.sse.toChannel).type.not.toBeCallableWith('room', 'progress', { percent: 1 }, { key: 1 })
