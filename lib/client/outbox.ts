@@ -1,6 +1,7 @@
 // Takes what waits for one client to its stream, one write in each visit, and ends the stream. It must not know of channels or
 // the broker.
 import type { StreamOwner } from '../transport/event-stream.js'
+import { destroySession } from '../transport/http2-session.js'
 import type { Frame } from '../wire/batch.js'
 import type { Chunk } from '../wire/chunk.js'
 import type { Encoding } from '../wire/encoding.js'
@@ -233,10 +234,13 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
     this.#endStream(() => this.#stream.leave())
   }
 
-  /** For the shutdown. An HTTP/2 session stays open after its streams, and the server can't close before it. */
+  /** For a shutdown, and a client that vanished. An HTTP/2 session stays open after its streams, and the server can't close before it. */
   endSession (how: 'close' | 'destroy'): void {
     try {
-      this.#stream.session?.[how]()
+      const { session } = this.#stream
+      if (session === null) return
+      if (how === 'destroy') destroySession(session)
+      else session.close()
     } catch (error) {
       this.#host.endingFailed(this, error)
     }

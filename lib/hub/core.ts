@@ -31,6 +31,7 @@ import { Presence } from './presence.js'
 import { Publisher } from './publisher.js'
 import { Registry } from './registry.js'
 import { Stats } from './stats.js'
+import { Vanishing } from './vanishing.js'
 import { Work } from './work.js'
 
 export class HubCore {
@@ -53,6 +54,7 @@ export class HubCore {
   readonly #history: History
   readonly #listeners: Listeners
   readonly #heartbeat: Heartbeat
+  readonly #vanishing: Vanishing
   readonly #metrics: Metrics | null
 
   constructor (hub: SSEHub & EventEmitter<SSEHubEvents>, options: HubOptions, broker: Broker, log: FastifyBaseLogger) {
@@ -81,8 +83,11 @@ export class HubCore {
     this.presence = new Presence(broker, registry, this.#log)
     this.#listeners = new Listeners(hub, work, diagnostics, this.presence, this.#log)
     const replays = new Replays(this.#history, options.historyMaxBytes, options.maxBufferedBytes)
+    const { heartbeatInterval, stallTimeout } = options
+    const vanishing = this.#vanishing = new Vanishing(heartbeatInterval || Infinity, stallTimeout || Infinity)
     this.connections = new Connections({
       options,
+      vanishing,
       work,
       registry,
       presence: this.presence,
@@ -103,6 +108,7 @@ export class HubCore {
     })
     this.#heartbeat = new Heartbeat({
       work,
+      vanishing,
       watched: () => this.connections.all(),
       stalled: client => this.connections.stalled(client),
       vanished: client => this.connections.disconnect(client, 'client'),
@@ -112,7 +118,7 @@ export class HubCore {
         this.#slowLog.report()
         this.admission.log.report()
       }
-    }, options.heartbeatInterval, options.stallTimeout)
+    }, heartbeatInterval, stallTimeout)
     this.stats = new Stats(broker, registry, this.connections, counters, this.#history, this.#log)
     this.#metrics = options.metrics === null ? null : new Metrics(options.metrics, () => this.stats.readAnyhow(), fanoutTimer!)
   }
@@ -179,6 +185,7 @@ export class HubCore {
     let timer: NodeJS.Timeout | undefined
     const timeout = new Promise<void>(resolve => { timer = setTimeout(resolve, this.options.closeTimeout) })
     await this.connections.close(timeout)
+    await Promise.race([this.#vanishing.settled(), timeout])
     this.publisher.close()
     try {
       await Promise.race([this.#broker.close(), timeout])
