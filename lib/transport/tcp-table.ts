@@ -1,8 +1,7 @@
 // Knows which TCP connections of this machine have a peer that does not answer, and since when. Only Linux tells that, in
 // /proc/self/net/tcp and tcp6. All hubs of the process share one table. It has no timer: it is read when a hub asks for it. It must
 // not know of streams.
-import { closeSync, openSync, readSync } from 'node:fs'
-import { open } from 'node:fs/promises'
+import { close, closeSync, open, openSync, read, readSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { connectionKey, readRows, type UnansweredRow } from './tcp-rows.js'
 
@@ -71,9 +70,8 @@ class TcpTable {
       unanswered.set(row.key, this.#next(row, performance.now()))
       ports.add(row.port)
     }
-    // Either may fail: a system has no IPv6, or the process may open no more files.
-    await readTable(TCP, 8, add).catch(() => {})
-    await readTable(TCP6, 32, add).catch(() => {})
+    await readTable(TCP, 8, add)
+    await readTable(TCP6, 32, add)
     this.#unanswered = unanswered
     this.#ports = ports
     if (ports.size > 0) this.version++
@@ -92,19 +90,24 @@ class TcpTable {
   }
 }
 
-async function readTable (path: string, digits: number, found: (row: UnansweredRow) => void): Promise<void> {
-  const file = await open(path)
-  try {
-    const buffer = Buffer.allocUnsafeSlow(BUFFER)
-    let kept = 0
-    while (true) {
-      const { bytesRead } = await file.read(buffer, kept, BUFFER - kept, null)
-      if (bytesRead === 0) return
-      kept = readRows(buffer, kept + bytesRead, digits, found)
-    }
-  } finally {
-    await file.close()
-  }
+/**
+ * Resolves at the end of a table, or where reading fails: a system has no IPv6, or the process may open no more files. Callbacks take
+ * two thirds of the time that a `FileHandle` takes.
+ */
+function readTable (path: string, digits: number, found: (row: UnansweredRow) => void): Promise<void> {
+  return new Promise(resolve => {
+    open(path, (error, file) => {
+      if (error !== null) return resolve()
+      const buffer = Buffer.allocUnsafeSlow(BUFFER)
+      let kept = 0
+      const more = (): void => read(file, buffer, kept, BUFFER - kept, null, (error, length) => {
+        if (error !== null || length === 0) return close(file, () => resolve())
+        kept = readRows(buffer, kept + length, digits, found)
+        more()
+      })
+      more()
+    })
+  })
 }
 
 /** Some containers hide the file, or show an empty one. */
