@@ -81,6 +81,11 @@ export abstract class ClientStream extends Backlog {
     return this.#leftAt
   }
 
+  /** The session of an HTTP/2 client. */
+  get session (): EventStream['session'] {
+    return this.#stream.session
+  }
+
   /** Whether the client has a TCP connection. Only such a client can vanish without a word. */
   get overTcp (): boolean {
     return this.#stream.overTcp

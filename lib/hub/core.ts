@@ -185,7 +185,7 @@ export class HubCore {
     let timer: NodeJS.Timeout | undefined
     const timeout = new Promise<void>(resolve => { timer = setTimeout(resolve, this.options.closeTimeout) })
     await this.connections.close(timeout)
-    await Promise.race([this.#vanishing.settled(), timeout])
+    await Promise.race([this.#vanishing.close(), timeout])
     this.publisher.close()
     try {
       await Promise.race([this.#broker.close(), timeout])

@@ -90,15 +90,15 @@ export class Heartbeat {
     this.#next = setImmediate(this.#slice).unref()
   }
 
-  #stalled (client: Client, now: number): void {
+  #stalled (client: Client): void {
     this.#host.stalled(client)
-    this.#host.vanishing.cut(client, now)
+    this.#host.vanishing.cut(client)
   }
 
   #look (client: Client, now: number): void {
     try {
       if (!client.alive) this.#host.vanished(client)
-      else if (now - client.stuckSince(now) >= this.#stallTimeout || this.#host.vanishing.has(client, now)) this.#stalled(client, now)
+      else if (now - client.stuckSince(now) >= this.#stallTimeout || this.#host.vanishing.has(client, now)) this.#stalled(client)
       else if (now - client.writtenAt >= this.#interval) client.beat()
     } catch (error) {
       this.#host.failed(client, error)

@@ -25,8 +25,8 @@ export class Vanishing {
   /** Whether this walk has met a client that is old enough for a look at the table. */
   #suspects = false
   #version = 0
-  /** Clients that this walk has cut, and whose machine does not answer. */
-  readonly #gone: Client[] = []
+  /** Clients of HTTP/2 that were cut. Their sessions outlive their streams, with what waits in them. */
+  readonly #cut = new Set<Client>()
 
   /**
    * The system's table tells of all clients to which something was sent. Where it can't be read, or where no heartbeats are sent,
@@ -61,22 +61,26 @@ export class Vanishing {
   }
 
   /**
-   * A client was cut, as vanished or as stalled. A client that has vanished may count as stalled before: HTTP/2 lets 64 KiB of a
+   * A client was cut, as vanished or as stalled. A client that has vanished may count as stalled first: HTTP/2 lets 64 KiB of a
    * stream leave the process without an answer.
    */
-  cut (client: Client, now: number): void {
-    if (now - client.unansweredSince(now, this.#pingPeriod) >= this.#period) this.#gone.push(client)
+  cut (client: Client): void {
+    if (client.session !== null) this.#cut.add(client)
   }
 
-  /** The walk ends. */
+  /** The walk ends. By now all streams of a session whose peer is gone are cut. */
   end (now: number): void {
-    if (this.#suspects && this.#stallTimeout !== Infinity) tcpTable.refresh(now, this.#period)
-    // By now all streams of an HTTP/2 session are cut, but the session is still there, with what waits in it.
-    for (const client of this.#gone.splice(0)) client.endSession('destroy')
+    if ((this.#suspects || this.#cut.size > 0) && this.#stallTimeout !== Infinity) tcpTable.refresh(now, this.#period)
+    for (const client of this.#cut) {
+      if (client.session!.destroyed) this.#cut.delete(client)
+      else if (now - client.unansweredSince(now, this.#pingPeriod) >= this.#stallTimeout) client.endSession('destroy')
+    }
   }
 
-  /** Resolves when nothing is under way. */
-  async settled (): Promise<void> {
+  /** Called when no walk follows. Resolves when nothing is under way. */
+  async close (): Promise<void> {
+    for (const client of this.#cut) client.endSession('destroy')
+    this.#cut.clear()
     await tcpTable.settled()
   }
 }

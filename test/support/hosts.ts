@@ -13,11 +13,6 @@ export function ownHost (): readonly string[] | null {
   return flags === undefined ? null : ['unshare', ...flags]
 }
 
-/** As `ownHost`, on a host where a program can't read the system's table of connections. */
-export function withoutTable (host: readonly string[]): readonly string[] {
-  return [...host, '--mount', 'sh', '-c', 'mount --bind /dev/null /proc/$$/net/tcp && exec "$@"', 'sh']
-}
-
 export const SERVER = '10.77.1.1'
 export const SERVER6 = 'fd77:1::1'
 
