@@ -158,10 +158,10 @@ export interface SSEClientJSON {
 
 /**
  * Why a client was disconnected:
- * - `'client'`: the client closed the connection, or is gone
+ * - `'client'`: the client closed the connection, or the system found that it is gone
  * - `'server'`: `close()` was called
  * - `'slow'`: the client read too slowly, see {@link SSEPluginOptions.slowClient}
- * - `'stalled'`: its socket accepted nothing, see {@link SSEPluginOptions.stallTimeout}
+ * - `'stalled'`: its socket accepted nothing, or its machine answered nothing, see {@link SSEPluginOptions.stallTimeout}
  * - `'shutdown'`: the app was closed
  * - `'error'`: its handler, a hook or its socket failed
  */

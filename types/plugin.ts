@@ -83,7 +83,11 @@ export interface SSEPluginOptions {
    * - `'drop'`: its oldest waiting events are dropped, and `sse:gap` tells the client
    */
   slowClient?: 'disconnect' | 'drop'
-  /** A client whose socket accepts nothing for this long is disconnected. 0 turns it off. Default 60000. */
+  /**
+   * A client whose socket accepts nothing for this long is disconnected. So is a client that vanished without a word: its machine
+   * answers nothing for this long. On Linux it is found at most `stallTimeout` + 2 × `heartbeatInterval` + 15 s after it vanished.
+   * For other systems see "Disconnects and cleaning up" in the README. 0 turns both off. Default 60000.
+   */
   stallTimeout?: number
   /**
    * How long `app.close()` waits for the last bytes to leave. After it the broker has up to 2,000 ms to close. So the hub holds

@@ -8,12 +8,14 @@ import { Backlog, type BacklogHost } from './backlog.js'
 
 /** What a client needs of its stream. */
 export type OutboxStream = Pick<EventStream,
-  'open' | 'piped' | 'alive' | 'finished' | 'overtaken' | 'session' | 'buffered' | 'left' | 'write' | 'flushHead' | 'end' | 'abort' | 'leave'>
+  'open' | 'piped' | 'alive' | 'finished' | 'overtaken' | 'session' | 'buffered' | 'left' | 'write' | 'flushHead' | 'end' | 'abort' |
+  'leave' | 'overTcp' | 'unansweredSince' | 'pingUnansweredSince' | 'keepAlive'>
 
 export abstract class ClientStream extends Backlog {
-  /** When something was last written, and when the socket last refused bytes, in the time of `performance.now()`. */
+  /** When something was last written, when the socket last refused bytes, and when the client came, in the time of `performance.now()`. */
   writtenAt = Math.floor(performance.now())
   blockedAt = this.writtenAt
+  readonly openedAt = this.writtenAt
   /** Whether the stream is open, and its socket takes bytes: it has refused none since it last drained. */
   ready = false
   /** Whether nothing but heartbeats may be written yet, because it is not known what the client missed. */
@@ -84,6 +86,32 @@ export abstract class ClientStream extends Backlog {
       this.#leftAt = now
     }
     return this.#leftAt
+  }
+
+  /** The session of an HTTP/2 client. */
+  get session (): EventStream['session'] {
+    return this.#stream.session
+  }
+
+  /** Whether the client has a TCP connection. Only such a client can vanish without a word. */
+  get overTcp (): boolean {
+    return this.#stream.overTcp
+  }
+
+  /**
+   * Since when the client's machine has left unanswered what was sent to it; `now` where it answers, or where nobody knows. An
+   * earlier client may have had the same connection, or the same addresses and ports: its silence does not count.
+   * @param period asks an HTTP/2 client by a ping each so many milliseconds; 0 for never
+   */
+  unansweredSince (now: number, period: number): number {
+    const since = this.#stream.unansweredSince(now)
+    const pinged = period === 0 ? now : this.#stream.pingUnansweredSince(now, period)
+    return Math.max(this.openedAt, Math.min(since, pinged))
+  }
+
+  /** Lets the system ask whether the client's machine is there, after `delay` milliseconds without a packet from it. */
+  keepAlive (delay: number): void {
+    this.#stream.keepAlive(delay)
   }
 
   protected write (chunks: readonly Chunk[], now: number): void {

@@ -2,6 +2,7 @@
 // the broker.
 import { guarded } from '../guarded.js'
 import type { StreamOwner } from '../transport/event-stream.js'
+import { destroySession } from '../transport/http2-session.js'
 import type { Frame } from '../wire/batch.js'
 import type { Chunk } from '../wire/chunk.js'
 import type { Encoding } from '../wire/encoding.js'
@@ -287,9 +288,11 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
     this.#endStream(() => this.#stream.leave())
   }
 
-  /** For the shutdown. An HTTP/2 session stays open after its streams, and the server can't close before it. */
+  /** For a shutdown, and a client that vanished. An HTTP/2 session stays open after its streams, and the server can't close before it. */
   endSession (how: 'close' | 'destroy'): void {
-    guarded(() => this.#stream.session?.[how](), error => this.#host.endingFailed(this, error))
+    const { session } = this.#stream
+    if (session === null) return
+    guarded(() => how === 'destroy' ? destroySession(session) : session.close(), error => this.#host.endingFailed(this, error))
   }
 
   onFault (error: unknown): void {

@@ -17,11 +17,13 @@ import type { Listeners } from './listeners.js'
 import type { Presence } from './presence.js'
 import type { Registry } from './registry.js'
 import { targetsOf } from './targets.js'
+import type { Vanishing } from './vanishing.js'
 import type { Work } from './work.js'
 
 export interface ConnectionsParts {
   readonly options: HubOptions
   readonly work: Work
+  readonly vanishing: Vanishing
   readonly registry: Registry
   readonly presence: Presence
   readonly listeners: Listeners
@@ -101,10 +103,11 @@ export class Connections {
 
   /** Puts the client into its channels, and counts it for its admission key. */
   enter (client: Client, channels: readonly string[], key?: string): void {
-    const { work, counters, registry, presence, listeners } = this.#parts
+    const { work, vanishing, counters, registry, presence, listeners } = this.#parts
     work.begin()
     try {
       counters.connections++
+      vanishing.watch(client)
       client.key = key
       registry.add(client)
       for (const channel of channels) registry.join(client, channel)
@@ -194,7 +197,7 @@ export class Connections {
     }
   }
 
-  /** Ends a client whose socket has accepted nothing for too long. */
+  /** Ends a client whose socket has accepted nothing for too long, or whose machine has not answered. */
   stalled (client: Client): void {
     const { counters, slowLog } = this.#parts
     counters.slowDisconnects++

@@ -33,6 +33,7 @@ import { Presence } from './presence.js'
 import { Publisher } from './publisher.js'
 import { Registry } from './registry.js'
 import { Stats } from './stats.js'
+import { Vanishing } from './vanishing.js'
 import { Work } from './work.js'
 
 /** How long the broker may take to close, in milliseconds. That of Redis takes one second at most. */
@@ -59,6 +60,7 @@ export class HubCore {
   readonly #history: History
   readonly #listeners: Listeners
   readonly #heartbeat: Heartbeat
+  readonly #vanishing: Vanishing
   readonly #metrics: Metrics | null
   /** Whether the broker has started. */
   #started = false
@@ -94,8 +96,11 @@ export class HubCore {
     this.presence = new Presence(broker, registry, this.#log)
     this.#listeners = new Listeners(hub, work, diagnostics, this.presence, this.#log)
     const replays = new Replays(this.#history, options.historyMaxBytes, options.maxBufferedBytes)
+    const { heartbeatInterval, stallTimeout } = options
+    const vanishing = this.#vanishing = new Vanishing(heartbeatInterval || Infinity, stallTimeout || Infinity)
     this.connections = new Connections({
       options,
+      vanishing,
       work,
       registry,
       presence: this.presence,
@@ -116,6 +121,7 @@ export class HubCore {
     })
     this.#heartbeat = new Heartbeat({
       work,
+      vanishing,
       watched: () => this.connections.all(),
       stalled: client => this.connections.stalled(client),
       vanished: client => this.connections.disconnect(client, 'client'),
@@ -125,7 +131,7 @@ export class HubCore {
         this.#slowLog.report()
         this.admission.log.report()
       }
-    }, options.heartbeatInterval, options.stallTimeout)
+    }, heartbeatInterval, stallTimeout)
     this.stats = new Stats(broker, registry, () => this.#buffering.bytes(this.scheduler.inLine() as Iterable<Client>), counters, this.#history, this.#log)
     this.#metrics = options.metrics === null ? null : new Metrics(options.metrics, () => this.stats.readAnyhow(), fanoutTimer!)
   }
@@ -203,6 +209,7 @@ export class HubCore {
     this.#heartbeat.stop()
     const streams = timeLimit(this.options.closeTimeout)
     await this.connections.close(streams.over)
+    await Promise.race([this.#vanishing.close(), streams.over])
     streams.clear()
     this.publisher.close()
     if (this.#started) await this.#closeBroker()

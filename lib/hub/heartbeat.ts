@@ -1,6 +1,7 @@
 // Looks at all clients of a hub with one timer. A client that was not written to for long gets a heartbeat. A client whose socket
 // takes nothing, or is gone, is disconnected. It must not know how a heartbeat is written.
 import type { Client } from '../client/client.js'
+import type { Vanishing } from './vanishing.js'
 import type { Work } from './work.js'
 
 /** Clients that it looks at before other work gets a turn. */
@@ -12,9 +13,10 @@ const MAX_PERIOD = 1000
 export interface HeartbeatHost {
   /** Keeps the application's code out of a slice. */
   readonly work: Work
+  readonly vanishing: Vanishing
   /** The clients to look at, also those that are ending. */
   watched (): Iterable<Client>
-  /** The client's socket has accepted nothing for too long. */
+  /** The client's socket has accepted nothing for too long, or its machine has not answered. */
   stalled (client: Client): void
   /** The client's connection is gone, and no event has told so. */
   vanished (client: Client): void
@@ -60,6 +62,7 @@ export class Heartbeat {
   readonly #begin = (): void => {
     this.#host.tick()
     if (this.#walk !== null) return
+    this.#host.vanishing.begin()
     this.#walk = this.#host.watched()[Symbol.iterator]()
     this.#slice()
   }
@@ -79,6 +82,7 @@ export class Heartbeat {
       const { done, value: client } = walk.next()
       if (done === true) {
         this.#walk = this.#next = null
+        this.#host.vanishing.end(now)
         return
       }
       this.#look(client, now)
@@ -86,10 +90,15 @@ export class Heartbeat {
     this.#next = setImmediate(this.#slice).unref()
   }
 
+  #stalled (client: Client): void {
+    this.#host.stalled(client)
+    this.#host.vanishing.cut(client)
+  }
+
   #look (client: Client, now: number): void {
     try {
       if (!client.alive) this.#host.vanished(client)
-      else if (now - client.stuckSince(now) >= this.#stallTimeout) this.#host.stalled(client)
+      else if (now - client.stuckSince(now) >= this.#stallTimeout || this.#host.vanishing.has(client, now)) this.#stalled(client)
       else if (now - client.writtenAt >= this.#interval) client.beat()
     } catch (error) {
       this.#host.failed(client, error)

@@ -2,11 +2,14 @@
 // cut. It must not know of events, batches or the hub.
 import { ServerResponse, type IncomingMessage } from 'node:http'
 import type { Http2Session } from 'node:http2'
+import { Socket } from 'node:net'
 import type { Writable } from 'node:stream'
 import { guarded } from '../guarded.js'
 import { listenTo, unlistenTo } from './connection-events.js'
+import { pingUnansweredSince } from './pings.js'
 import { ResponseWriter, type Http2Fields } from './response-writer.js'
 import { liftTimeout, restoreTimeout } from './socket-timeout.js'
+import { tcpTable } from './tcp-table.js'
 
 /** What the stream tells its client. */
 export interface StreamOwner {
@@ -119,6 +122,27 @@ export class EventStream extends ResponseWriter {
     return !this.#ended && this.turnIsOver
   }
 
+  /** Whether the stream has a TCP connection: not a Unix socket, nor one of `inject()`. */
+  get overTcp (): boolean {
+    return this.#socket?.remotePort !== undefined
+  }
+
+  /** Since when the client's machine has left unanswered what was sent to it; `now` where it answers, or where nobody knows. */
+  unansweredSince (now: number): number {
+    const socket = this.#socket
+    return socket === null ? now : tcpTable.unansweredSince(socket, now)
+  }
+
+  /** As `unansweredSince`, for an HTTP/2 client that is asked by a ping each `period` milliseconds. For others it is `now`. */
+  pingUnansweredSince (now: number, period: number): number {
+    return this.session === null ? now : pingUnansweredSince(this.session, now, period)
+  }
+
+  /** Lets the system ask an HTTP/1 client's machine whether it is there, after `delay` milliseconds without a packet from it. */
+  keepAlive (delay: number): void {
+    if (this.connection instanceof Socket) this.connection.setKeepAlive(true, delay)
+  }
+
   /** Ends the stream after what was written. `onClose` follows when the last bytes have left. */
   end (): void {
     if (this.#ended || this.#closed) return
@@ -190,6 +214,11 @@ export class EventStream extends ResponseWriter {
   #replace (): void {
     this.#replaced = true
     this.#owner.onReplaced()
+  }
+
+  /** The socket below. Of an HTTP/2 session Node shows one that has the addresses, and can't be ended. */
+  get #socket (): Socket | null {
+    return this.session === null ? this.connection : this.session.destroyed ? null : this.session.socket as Socket
   }
 
   #begin (): void {

@@ -45,11 +45,13 @@ export class Process<Offered extends Methods> {
    * @param program a program of `processes/`, or the URL of another compiled file
    * @param core the core on which it is kept, or `null` for any
    * @param flags flags for Node, in addition to those that all processes have
+   * @param under a command that runs the process, such as `unshare` with its flags
    */
-  constructor (program: 'server' | 'load' | 'pinger' | URL, args: readonly string[], core: number | null, flags: readonly string[] = []) {
+  constructor (program: 'server' | 'load' | 'pinger' | URL, args: readonly string[], core: number | null, flags: readonly string[] = [], under: readonly string[] = []) {
     const file = fileURLToPath(program instanceof URL ? program : import.meta.resolve(`./processes/${program}.js`))
     const name = basename(file, '.js')
     const command = [process.execPath, '--expose-gc', ...flags, file, ...args]
+    command.unshift(...under)
     if (pins && core !== null) command.unshift('taskset', '-c', String(core))
     this.#child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
     this.#child.on('message', ({ id, result, error }: Answer) => {
@@ -71,6 +73,10 @@ export class Process<Offered extends Methods> {
       this.#calls.set(++this.#id, { resolve, reject })
       this.#child.send({ id: this.#id, method, argument } satisfies Call, error => { if (error !== null) reject(error) })
     })
+  }
+
+  get pid (): number {
+    return this.#child.pid!
   }
 
   signal (signal: NodeJS.Signals): void {
