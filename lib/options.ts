@@ -242,8 +242,8 @@ export function hubOptions (options: SSEPluginOptions): HubOptions {
     if (flaw !== '') throw new SSE_ERR_INVALID_OPTION(`Option "heartbeatEvent" of fastify-sse-hub is invalid: an event name ${flaw}`)
   }
   const { maxBufferedBytes = MIB } = options
-  const { maxEventBytes = Math.min(MIB, maxBufferedBytes) } = options
-  if (maxEventBytes > maxBufferedBytes) {
+  const { maxEventBytes = MIB } = options
+  if (options.maxEventBytes !== undefined && maxEventBytes > maxBufferedBytes) {
     throw new SSE_ERR_INVALID_OPTION(`Option "maxEventBytes" of fastify-sse-hub is invalid: an event of ${maxEventBytes} bytes would disconnect each client that does not read it at once, because "maxBufferedBytes" is ${maxBufferedBytes}; give at most that, or raise "maxBufferedBytes"`)
   }
   checkWellFormed('lastEventIdQuery', options.lastEventIdQuery, 'fastify-sse-hub')

@@ -66,8 +66,8 @@ export interface SSEPluginOptions {
   /** How many channels one client may be in. One more throws {@link SSE_ERR_TOO_MANY_CHANNELS}. Default 100. */
   maxChannelsPerClient?: number
   /**
-   * An event with more bytes of data, in UTF-8, is refused with {@link SSE_ERR_EVENT_TOO_LARGE}. It may not be above
-   * `maxBufferedBytes`. Default 1 MiB, or `maxBufferedBytes` where that is less.
+   * An event with more bytes of data, in UTF-8, is refused with {@link SSE_ERR_EVENT_TOO_LARGE}. Where it is
+   * given, it may not be above `maxBufferedBytes`. Default 1 MiB.
    */
   maxEventBytes?: number
   /**

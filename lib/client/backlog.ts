@@ -46,9 +46,14 @@ export abstract class Backlog {
     return this.#encoding.key !== ''
   }
 
+  /** Bytes that wait here, without those in the socket, and without the rest of an event that is written in pieces. */
+  protected get bytesInLine (): number {
+    return this.#batch.size + (this.#side?.size ?? 0)
+  }
+
   /** Bytes that wait here, without those in the socket. */
   protected get waitingBytes (): number {
-    let bytes = this.#batch.size + (this.#side?.size ?? 0)
+    let bytes = this.bytesInLine
     if (this.#rest !== null) for (const piece of this.#rest) bytes += piece.size
     return bytes
   }

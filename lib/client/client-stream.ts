@@ -1,6 +1,8 @@
-// Writes to one client's stream, and knows whether the stream takes bytes, and since when it does not. It must not know what is
-// written, nor of channels or the broker.
+// Writes to one client's stream, and cuts it. It knows whether the stream takes bytes, and since when it does not. It must not know
+// what is written, nor of channels or the broker.
+import { guarded } from '../guarded.js'
 import type { EventStream } from '../transport/event-stream.js'
+import { destroySession } from '../transport/http2-session.js'
 import type { Chunk } from '../wire/chunk.js'
 import type { Encoding } from '../wire/encoding.js'
 import { GzipStream } from '../wire/gzip.js'
@@ -10,6 +12,14 @@ import { Backlog, type BacklogHost } from './backlog.js'
 export type OutboxStream = Pick<EventStream,
   'open' | 'piped' | 'alive' | 'finished' | 'overtaken' | 'session' | 'buffered' | 'left' | 'write' | 'flushHead' | 'end' | 'abort' |
   'leave' | 'overTcp' | 'unansweredSince' | 'pingUnansweredSince' | 'keepAlive'>
+
+/** What a client's stream asks of its hub. */
+export interface ClientStreamHost extends BacklogHost {
+  /** Ending the stream failed. The client counts as gone. */
+  endingFailed (client: ClientStream, error: unknown): void
+  /** A hook has destroyed the stream in place of piping it. */
+  replaced (client: ClientStream): void
+}
 
 export abstract class ClientStream extends Backlog {
   /** When something was last written, when the socket last refused bytes, and when the client came, in the time of `performance.now()`. */
@@ -21,7 +31,7 @@ export abstract class ClientStream extends Backlog {
   /** Whether nothing but heartbeats may be written yet, because it is not known what the client missed. */
   protected held = false
 
-  readonly #host: BacklogHost
+  readonly #host: ClientStreamHost
   /** Adds this client's own gzip head and end to the blocks that clients share; `null` for a plain stream. */
   #gzip: GzipStream | null
   #stream!: OutboxStream
@@ -32,7 +42,7 @@ export abstract class ClientStream extends Backlog {
   #left = 0
   #leftAt = this.writtenAt
 
-  constructor (host: BacklogHost, encoding: Encoding) {
+  constructor (host: ClientStreamHost, encoding: Encoding) {
     super(host, encoding)
     this.#host = host
     this.#gzip = encoding.key === '' ? null : new GzipStream()
@@ -148,5 +158,43 @@ export abstract class ClientStream extends Backlog {
       this.ready = false
       this.blockedAt = now
     }
+  }
+
+  /** The stream is over. */
+  abstract onClose (): void
+
+  /** Ends the connection at once. */
+  cut (): void {
+    this.#endStream(() => this.#stream.abort())
+  }
+
+  /** Leaves the response to another answer. */
+  leaveResponse (): void {
+    this.#endStream(() => this.#stream.leave())
+  }
+
+  /** For a shutdown, and a client that vanished. An HTTP/2 session stays open after its streams, and the server can't close before it. */
+  endSession (how: 'close' | 'destroy'): void {
+    const { session } = this.#stream
+    if (session === null) return
+    guarded(() => how === 'destroy' ? destroySession(session) : session.close(), error => this.#host.endingFailed(this, error))
+  }
+
+  onFault (error: unknown): void {
+    this.#host.endingFailed(this, error)
+  }
+
+  onReplaced (): void {
+    this.#host.replaced(this)
+  }
+
+  /** The client is gone, even if `end` throws. The application may have replaced a method of the response, and that may throw. */
+  #endStream (end: () => void): void {
+    try {
+      end()
+    } catch (error) {
+      this.#host.endingFailed(this, error)
+    }
+    this.onClose()
   }
 }

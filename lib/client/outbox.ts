@@ -1,19 +1,16 @@
 // Takes what waits for one client to its stream, one write in each visit, and ends the stream. It must not know of channels or
 // the broker.
-import { guarded } from '../guarded.js'
 import type { StreamOwner } from '../transport/event-stream.js'
-import { destroySession } from '../transport/http2-session.js'
 import type { Frame } from '../wire/batch.js'
 import type { Chunk } from '../wire/chunk.js'
 import type { Encoding } from '../wire/encoding.js'
-import type { BacklogHost } from './backlog.js'
 import type { Buffering } from './buffering.js'
-import { ClientStream, type OutboxStream } from './client-stream.js'
+import { ClientStream, type ClientStreamHost, type OutboxStream } from './client-stream.js'
 import type { Opened, Opening } from './opening.js'
 import type { Scheduler, Visited } from './scheduler.js'
 
 /** What an outbox asks of its hub. These calls must not run the application's code. */
-export interface OutboxHost extends BacklogHost {
+export interface OutboxHost extends ClientStreamHost {
   readonly scheduler: Scheduler
   readonly buffering: Buffering
   /** Bytes that may wait for one client. */
@@ -32,10 +29,6 @@ export interface OutboxHost extends BacklogHost {
   failed (outbox: Outbox, error: unknown): void
   /** The application has ended the response itself. */
   overtaken (outbox: Outbox): void
-  /** A hook has destroyed the stream in place of piping it. */
-  replaced (outbox: Outbox): void
-  /** Ending the stream failed. The client counts as gone. */
-  endingFailed (outbox: Outbox, error: unknown): void
   /** The stream is over. */
   gone (outbox: Outbox): void
 }
@@ -231,9 +224,13 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
     return page
   }
 
-  /** The limit is looked at here as well: perhaps nothing more is published. What one write left in the socket is no backlog. */
+  /**
+   * The limit is looked at here as well: perhaps nothing more is published. What one write left in the socket is no backlog, nor is
+   * the rest of the event that is under way: a client that reads gets an event that is larger than the limit.
+   */
   #refused (): void {
-    if (!this.#ending && this.waitingBytes > 0 && this.bufferedBytes > this.#host.maxBufferedBytes) this.#tooMuch()
+    const waiting = this.bytesInLine
+    if (!this.#ending && waiting > 0 && waiting + this.#stream.buffered > this.#host.maxBufferedBytes) this.#tooMuch()
   }
 
   #tooMuch (): void {
@@ -278,46 +275,11 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
     this.finish(null)
   }
 
-  /** Ends the connection at once. */
-  cut (): void {
-    this.#endStream(() => this.#stream.abort())
-  }
-
-  /** Leaves the response to another answer. */
-  leaveResponse (): void {
-    this.#endStream(() => this.#stream.leave())
-  }
-
-  /** For a shutdown, and a client that vanished. An HTTP/2 session stays open after its streams, and the server can't close before it. */
-  endSession (how: 'close' | 'destroy'): void {
-    const { session } = this.#stream
-    if (session === null) return
-    guarded(() => how === 'destroy' ? destroySession(session) : session.close(), error => this.#host.endingFailed(this, error))
-  }
-
-  onFault (error: unknown): void {
-    this.#host.endingFailed(this, error)
-  }
-
-  onReplaced (): void {
-    this.#host.replaced(this)
-  }
-
   onClose (): void {
     this.ready = false
     this.#opening = null
     this.clear()
     this.#host.buffering.delete(this)
     this.#host.gone(this)
-  }
-
-  /** The client is gone, even if `end` throws. The application may have replaced a method of the response, and that may throw. */
-  #endStream (end: () => void): void {
-    try {
-      end()
-    } catch (error) {
-      this.#host.endingFailed(this, error)
-    }
-    this.onClose()
   }
 }

@@ -10,8 +10,6 @@ import { SSE_ERR_INVALID_DATA, SSE_ERR_INVALID_OPTION, SSE_ERR_UNKNOWN_EVENT } f
 import { flawOf } from '../names.js'
 import { reasonOf } from '../reason.js'
 
-export { toJSON } from './json.js'
-
 type Serializer = NonNullable<SSEPluginOptions['serializer']>
 
 interface EventFormat {

@@ -5,6 +5,7 @@ import { setImmediate } from 'node:timers/promises'
 import fc from 'fast-check'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
+import type { Client } from '../../lib/client/client.js'
 import type { SSEClient, SSEConnectOptions, SSEPluginOptions } from '../../lib/index.js'
 import { buildApp, listen } from '../support/app.js'
 import { RawClient } from '../support/raw-client.js'
@@ -129,6 +130,26 @@ t.test('what waits for the client alone, and broadcasts, stay when it leaves and
     client.leave('news')
   })
   t.strictSame(data, ['its own', 'direct', 'to all', 'both'])
+})
+
+t.test('a join while the hub still looks for the client\'s first event gives the joined channel from its beginning', async t => {
+  const app = await buildApp(t, { historySize: 20_000 })
+  const place = await publish(app, ['news'], 'had')
+  await app.sse.toChannel('sports', 'rare', 'goal')
+  for (let number = 0; number < 10_000; number++) await publish(app, ['news'], number)
+  app.get('/', (_request, reply) => { reply.sse('news', { id: 'ada', events: ['rare', 'mark'], lastEventId: place }) })
+  const raw = new RawClient(await listen(app))
+  t.teardown(() => raw.destroy())
+  while (app.sse.client('ada') === undefined) await setImmediate()
+  const client = app.sse.client('ada')!
+  // The first look has passed the event, and the stream has not begun: none of the events was for the client.
+  await setImmediate()
+  t.equal((client as unknown as Client).begun, false)
+  client.join('sports')
+  await client.send('mark', 0)
+  await raw.until(() => raw.text.includes('event: mark'))
+  t.strictSame(raw.events.map(({ event, data }) => [event, data]).slice(1), [['rare', '"goal"'], ['mark', '0']])
+  t.match(raw.events[0]!.data, '"recovered":true')
 })
 
 t.test('a live event that history has dropped already is not lost by a join, and the joined channel\'s loss is told', async t => {

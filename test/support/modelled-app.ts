@@ -108,6 +108,8 @@ export class ModelledApp {
     const { position } = model
     const connection = new ModelledConnection(model.connect(asked, place, replay), reader, Number(params.opening), open)
     this.connections.push(connection)
+    const askedNow = { ...asked, targets: connection.model.targets }
+    connection.retarget = () => model.retarget(connection.model, askedNow, place, position, replay)
     begun(connection)
     try {
       connection.client = reply.sse(channels, options)
@@ -118,7 +120,10 @@ export class ModelledApp {
     }
     clients.push(new WeakRef(connection.client))
     // The hub has asked for a tick in which the stream begins. This tick comes after it.
-    process.nextTick(() => model.begun(connection.model, asked, place, position, replay))
+    process.nextTick(() => {
+      connection.retarget = null
+      model.begun(connection.model, askedNow, place, position, replay)
+    })
     reader.changes.on('change', () => {
       if (reader.greeting?.id !== undefined) this.#heads.set(reader.greeting.id, position)
     })

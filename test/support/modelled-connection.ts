@@ -18,6 +18,8 @@ export class ModelledConnection {
   /** The hub's end. It is `null` until the application gets it. */
   client: SSEClient | null = null
   paused: boolean
+  /** Called when its channels change before its stream begins. After that it is `null`. */
+  retarget: (() => void) | null = null
   /** Whether it may be too slow: it did not read for some time, or much came at once. */
   mayBeSlow: boolean
   /** Whether the client's end cut it. Events that had not come by then need not come. */
@@ -49,13 +51,15 @@ export class ModelledConnection {
 
   join (channel: string): void {
     if (!this.open) return
+    const { size } = this.model.targets
     this.model.targets.add(channel)
+    if (this.model.targets.size !== size) this.retarget?.()
     this.client!.join(channel)
   }
 
   leave (channel: string): void {
     if (!this.open) return
-    this.model.targets.delete(channel)
+    if (this.model.targets.delete(channel)) this.retarget?.()
     this.client!.leave(channel)
   }
 
@@ -75,7 +79,7 @@ export class ModelledConnection {
 
   /** Whether it reads, and has not got the newest event that it must get. */
   get waits (): boolean {
-    return this.open && !this.mayBeSlow && !this.wasCut && this.#behind
+    return this.open && !this.mayBeSlow && !this.wasCut && !this.model.loose && this.#behind
   }
 
   get #behind (): boolean {
@@ -98,7 +102,7 @@ export class ModelledConnection {
    */
   check (drops: boolean): void {
     const { reason, wasCut, mayBeSlow, told } = this
-    this.#checkEvents()
+    if (!this.model.loose) this.#checkEvents()
     // While a long replay still fills its socket, more events can come than may wait. Then it is ended, however fast it reads,
     // and must come back for them.
     if (reason === 'slow' && ((!mayBeSlow && !this.#replaying) || drops)) this.#fail('a client that reads was taken for slow')
