@@ -212,6 +212,6 @@ t.test('a compressed stream has the same text as one without compression, whatev
   const path = unixSocket(t)
   let runs = 0
   const result = await fc.check(fc.asyncProperty(program, program => new Run(program, `${path}-${++runs}`).run()),
-    { seed, numRuns, includeErrorInReport: true, timeout: 20_000 })
+    { seed, numRuns, includeErrorInReport: true, timeout: 20_000, interruptAfterTimeLimit: 240_000, markInterruptAsFailure: true })
   t.notOk(result.failed, fc.defaultReportMessage(result) ?? `${runs} programs`)
 })
