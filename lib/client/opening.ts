@@ -106,7 +106,6 @@ export class Opening {
     const replay = this.#replay
     if (replay === null) return
     const place = this.#place
-    this.#deadline = performance.now() + this.#host.loader.answerTimeout
     this.#wait(client, typeof place === 'number' ? this.#beginAt(replay, place) : this.#beginAhead(replay, place, client))
   }
 
@@ -163,6 +162,8 @@ export class Opening {
   }
 
   #inTime<Answer> (answer: Promise<Answer>): Promise<Answer> {
+    // A client that waits already gets no more time.
+    if (this.#waits === 0) this.#deadline = performance.now() + this.#host.loader.answerTimeout
     return answerWithin(Math.max(0, this.#deadline - performance.now()), answer)
   }
 

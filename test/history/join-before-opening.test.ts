@@ -8,6 +8,8 @@ import t, { type Test } from 'tap'
 import type { Client } from '../../lib/client/client.js'
 import type { SSEClient, SSEConnectOptions, SSEPluginOptions } from '../../lib/index.js'
 import { buildApp, listen } from '../support/app.js'
+import { letPass } from '../support/passing-time.js'
+import { idAt, PastBroker } from '../support/past-broker.js'
 import { RawClient } from '../support/raw-client.js'
 
 interface Streamed {
@@ -150,6 +152,21 @@ t.test('a join while the hub still looks for the client\'s first event gives the
   await raw.until(() => raw.text.includes('event: mark'))
   t.strictSame(raw.events.map(({ event, data }) => [event, data]).slice(1), [['rare', '"goal"'], ['mark', '0']])
   t.match(raw.events[0]!.data, '"recovered":true')
+})
+
+t.test('a join has the whole time for the broker\'s answer, however late it is, and the channel\'s past comes', async t => {
+  const broker = Object.assign(new PastBroker(), { answerTimeout: 5000 })
+  broker.keep('sports', [900, 0])
+  broker.before = () => broker.asked.at(-1)!.includes('sports') ? new Promise(resolve => setTimeout(resolve, 20)) : undefined
+  const { open } = await setting(t, { broker }, { late: true })
+  const { recovered, raw } = await open(['news'], async client => {
+    // The past of "news" is known by then, and the stream was asked for long ago.
+    for (let turn = 0; turn < 5; turn++) await setImmediate()
+    letPass(10_000)
+    client.join('sports')
+  }, { lastEventId: idAt(800) })
+  t.match(raw.events.map(({ event }) => event).slice(0, 2), ['sse:open', 'past-900'])
+  t.equal(recovered, true)
 })
 
 t.test('a live event that history has dropped already is not lost by a join, and the joined channel\'s loss is told', async t => {
