@@ -3,6 +3,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
+import type { Client } from '../../lib/client/client.js'
 import { Batches, Frame, type Batch } from '../../lib/wire/batch.js'
 import { Plain } from '../../lib/wire/encoding.js'
 import { coreOf } from '../../lib/hub/hub.js'
@@ -169,11 +170,11 @@ t.test('a client for which one event waits keeps only that event', async t => {
   const open = await opener(t, app)
   const held = watchLists(app)
   const other = await open('other')
-  const { raw: late } = await open('late')
+  const { raw: late, client } = await open('late')
   await late.untilEvents(1)
   late.socket.pause()
-  // Its socket refuses bytes now, and the hub holds none of them.
-  while (app.sse.stats().bufferedBytes === 0) await app.sse.toChannel('late', 'filling', 'x'.repeat(60_000), { raw: true })
+  // Then its socket refuses bytes, and the hub holds none of them.
+  while (!(client as unknown as Client).blocked) await app.sse.toChannel('late', 'filling', 'x'.repeat(60_000), { raw: true })
   await app.sse.toChannels(['late', 'other'], 'message', 'both')
   for (let n = 0; n < 1000; n++) await app.sse.toChannel('other', 'message', n)
   await other.raw.until(() => other.raw.text.includes('data: 999\n'))
