@@ -120,10 +120,7 @@ export class ModelledApp {
     }
     clients.push(new WeakRef(connection.client))
     // The hub has asked for a tick in which the stream begins. This tick comes after it.
-    process.nextTick(() => {
-      connection.retarget = null
-      model.begun(connection.model, askedNow, place, position, replay)
-    })
+    process.nextTick(() => model.begun(connection.model, askedNow, place, position, replay))
     reader.changes.on('change', () => {
       if (reader.greeting?.id !== undefined) this.#heads.set(reader.greeting.id, position)
     })

@@ -1,4 +1,5 @@
 // One connection of a random program: both of its ends, the events that it must get, and the check that it got them.
+import type { Client } from '../../lib/client/client.js'
 import type { SSEClient, SSEDisconnectReason } from '../../lib/index.js'
 import type { Open } from './hub-program.js'
 import type { ModelConnection } from './model-hub.js'
@@ -18,8 +19,8 @@ export class ModelledConnection {
   /** The hub's end. It is `null` until the application gets it. */
   client: SSEClient | null = null
   paused: boolean
-  /** Called when its channels change before its stream begins. After that it is `null`. */
-  retarget: (() => void) | null = null
+  /** Called when its channels change before its stream begins. */
+  retarget = (): void => {}
   /** Whether it may be too slow: it did not read for some time, or much came at once. */
   mayBeSlow: boolean
   /** Whether the client's end cut it. Events that had not come by then need not come. */
@@ -53,13 +54,18 @@ export class ModelledConnection {
     if (!this.open) return
     const { size } = this.model.targets
     this.model.targets.add(channel)
-    if (this.model.targets.size !== size) this.retarget?.()
+    if (this.model.targets.size !== size) this.#retargetEarly()
     this.client!.join(channel)
+  }
+
+  /** Which tick has the first bytes is not the model's to say. */
+  #retargetEarly (): void {
+    if (!(this.client as unknown as Client).begun) this.retarget()
   }
 
   leave (channel: string): void {
     if (!this.open) return
-    if (this.model.targets.delete(channel)) this.retarget?.()
+    if (this.model.targets.delete(channel)) this.#retargetEarly()
     this.client!.leave(channel)
   }
 
