@@ -52,12 +52,17 @@ class Sink implements OutboxStream {
   readonly buffered = 0
   readonly left = 0
   readonly session = null
+  readonly overtaken = false
+  readonly overTcp = false
   chunks = 0
   write (chunks: readonly unknown[]): boolean {
     this.chunks += chunks.length
     return true
   }
 
+  unansweredSince (now: number): number { return now }
+  pingUnansweredSince (now: number): number { return now }
+  keepAlive (): void {}
   flushHead (): void {}
   end (): void {}
   abort (): void {}
