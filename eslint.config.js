@@ -12,7 +12,7 @@ export const floors = [
   ['schemas', 'transport', 'history', 'options'],
   ['wire', 'observe'],
   ['names', 'address-key', 'broker-failure', 'guarded'],
-  ['errors', 'reason']
+  ['errors', 'reason', 'ip-address']
 ]
 /** It runs in pages: it imports from no room, and no room imports it. */
 const apart = 'browser'

@@ -18,7 +18,8 @@ export function unavailable (error: unknown): SSE_ERR_BROKER_UNAVAILABLE {
 export async function answerWithin<Answer> (timeout: number, answer: Promise<Answer>): Promise<Answer> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new SSE_ERR_BROKER_UNAVAILABLE('it did not answer', false)), timeout)
+    // An app that is closed meanwhile must not keep its process until then.
+    timer = setTimeout(() => reject(new SSE_ERR_BROKER_UNAVAILABLE('it did not answer', false)), timeout).unref()
   })
   try {
     return await Promise.race([answer, late])

@@ -241,10 +241,9 @@ export function hubOptions (options: SSEPluginOptions): HubOptions {
     const flaw = flawOfEventName(options.heartbeatEvent)
     if (flaw !== '') throw new SSE_ERR_INVALID_OPTION(`Option "heartbeatEvent" of fastify-sse-hub is invalid: an event name ${flaw}`)
   }
-  const { maxBufferedBytes = MIB } = options
-  const { maxEventBytes = MIB } = options
+  const { maxBufferedBytes = MIB, maxEventBytes = MIB } = options
   if (options.maxEventBytes !== undefined && maxEventBytes > maxBufferedBytes) {
-    throw new SSE_ERR_INVALID_OPTION(`Option "maxEventBytes" of fastify-sse-hub is invalid: an event of ${maxEventBytes} bytes would disconnect each client that does not read it at once, because "maxBufferedBytes" is ${maxBufferedBytes}; give at most that, or raise "maxBufferedBytes"`)
+    throw new SSE_ERR_INVALID_OPTION(`Option "maxEventBytes" of fastify-sse-hub is invalid: an event of ${maxEventBytes} bytes is more than may wait for a client, because "maxBufferedBytes" is ${maxBufferedBytes}; give at most that, or raise "maxBufferedBytes"`)
   }
   checkWellFormed('lastEventIdQuery', options.lastEventIdQuery, 'fastify-sse-hub')
   return {

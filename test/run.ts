@@ -38,7 +38,7 @@ const REDIS = /^brokers\/redis\/(?!publishing$)|^api\/prometheus$|^browser\/show
 const KINDS: Record<string, (name: string) => boolean> = {
   whole: () => true,
   // For daily work: without browsers, Redis, the built package, and long files.
-  quick: name => !BROWSER.test(name) && !REDIS.test(name) && !/^(?:browser|guide|soak)/.test(name) && !LONG.has(name),
+  quick: name => !BROWSER.test(name) && !REDIS.test(name) && !/^(?:browser|guide)\//.test(name) && !LONG.has(name),
   // For a version of Node: whether it streams over every transport, and replays.
   smoke: name => /^(?:streams|transports|history)\//.test(name) && !REDIS.test(name) && !LONG.has(name)
 }

@@ -85,7 +85,10 @@ export interface StreamOptions<Events extends object = Record<string, unknown>> 
    * `EventSource` tells about the reason.
    */
   readonly onState?: (state: StreamState, failure?: StreamFailure) => void
-  /** Called with what a listener or `parse` threw, and what `EventSource` threw when it was made again. Default: the platform's `reportError()`, else `console.error()`. */
+  /**
+   * Called with what a listener or `parse` threw, and with what `EventSource` threw when it was made again. Default: the platform's
+   * `reportError()`, else `console.error()`.
+   */
   readonly onError?: (error: unknown) => void
   /**
    * Opens the stream again after `timeout` without an event. The hub must have the same `heartbeatEvent`. The timeout must be

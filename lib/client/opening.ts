@@ -17,6 +17,8 @@ export interface OpeningHost {
   readonly loader: HistoryLoader
   /** The position of the newest event that was delivered here. */
   readonly position: number
+  /** The broker's newest id. Where the broker fails to tell it, that is logged, and the result is the argument. */
+  head (otherwise: string): string
   /** Logs that the broker failed to tell what a client missed. */
   unknown (clientId: string, error: unknown): void
 }
@@ -120,22 +122,25 @@ export class Opening {
    * Example: the client connected at position 60, and joins "b" at 65. Event 63 was for "a", where the client is, so it is in line.
    * Event 64 was for "b". If 64 came by the replay and 63 after it, the client could lose 63: it would resume after 64. So the
    * replay now ends at 65, and gives both.
+   * @param targets all that the client has now
+   * @param joined the one that is new; `null` where it has left one
    */
-  retarget (targets: readonly string[], client: Opened): void {
+  retarget (targets: readonly string[], joined: string | null, client: Opened): void {
     const replay = this.#replay
     if (replay === null) return
-    const { position, replays, broker } = this.#host
-    const before = { ...replay, cursor: replay.end, end: position, told: -1 }
-    const joined = { ...before, targets: targets.filter(target => !replay.targets.includes(target)) }
+    const { position, replays } = this.#host
     replay.targets = targets
     // It may have looked at some events, though none was for the client.
     replay.cursor = this.#from
     replay.told = -1
-    if (replays.lost(joined) || replays.pending(joined)) {
-      if (this.#replays && !replays.lost(before)) {
+    /** What came since the client connected. */
+    const since = { ...replay, cursor: replay.end, end: position }
+    const ofJoined = { ...since, targets: joined === null ? [] : [joined] }
+    if (replays.lost(ofJoined) || replays.pending(ofJoined)) {
+      if (this.#replays && !replays.lost({ ...since, targets: targets.filter(target => target !== joined) })) {
         client.dropKept(targets, position)
         replay.end = position
-        this.#head = broker.head()
+        this.#head = this.#host.head(this.#head)
       } else {
         this.#incomplete = true
       }

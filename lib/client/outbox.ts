@@ -1,5 +1,6 @@
 // Takes what waits for one client to its stream, one write in each visit, and ends the stream. It must not know of channels or
 // the broker.
+import { guarded } from '../guarded.js'
 import type { StreamOwner } from '../transport/event-stream.js'
 import type { Frame } from '../wire/batch.js'
 import type { Chunk } from '../wire/chunk.js'
@@ -79,8 +80,8 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
 
   /** Puts an event in line. Resolves to true when the socket has taken it, and to false when it never will. */
   pushAndWait (frame: Frame): Promise<boolean> {
+    // The promise is made first, because `push` may drop the event at once.
     const taken = this.nextTaken()
-    // It may drop the event at once.
     this.push(frame)
     return taken
   }
@@ -112,11 +113,7 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
 
   /** Called in a turn of Node's, where an error would end the process. */
   #flushHead (): void {
-    try {
-      this.#stream.flushHead()
-    } catch (error) {
-      this.#host.failed(this, error)
-    }
+    guarded(() => this.#stream.flushHead(), error => this.#host.failed(this, error))
   }
 
   /** Whether the first bytes were made. */
@@ -137,12 +134,17 @@ export abstract class Outbox extends ClientStream implements Visited, StreamOwne
   }
 
   /**
-   * The client's targets have changed before its first bytes. That counts as if the route had given them.
-   * @param left the channel that the client has left; `null` where it has joined one
+   * The client has joined a channel before its first bytes. That counts as if the route had named it.
+   * @param targets all that the client has now
    */
-  retarget (targets: readonly string[], left: string | null): void {
-    if (left !== null) this.dropChannel(left)
-    this.#opening!.retarget(targets, this)
+  joinEarly (channel: string, targets: readonly string[]): void {
+    this.#opening!.retarget(targets, channel, this)
+  }
+
+  /** As `joinEarly`: the client gets nothing of the channel that it has left. */
+  leaveEarly (channel: string, targets: readonly string[]): void {
+    this.dropChannel(channel)
+    this.#opening!.retarget(targets, null, this)
   }
 
   /** The broker skipped to a position: later events come live. So a replay that would end after the position ends at it. */

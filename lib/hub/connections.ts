@@ -104,18 +104,15 @@ export class Connections {
   /** Puts the client into its channels, and counts it for its admission key. */
   enter (client: Client, channels: readonly string[], key?: string): void {
     const { work, vanishing, counters, registry, presence, listeners } = this.#parts
-    work.begin()
-    try {
-      counters.connections++
+    work.do(() => {
       vanishing.watch(client)
+      counters.connections++
       client.key = key
       registry.add(client)
       for (const channel of channels) registry.join(client, channel)
       presence.announce(client)
       listeners.came(client, channels)
-    } finally {
-      work.end()
-    }
+    })
   }
 
   /**
@@ -134,29 +131,23 @@ export class Connections {
     checkChannel(channel)
     if (client.closed || client.isIn(channel)) return
     if (client.channels.size >= maxChannelsPerClient) throw new SSE_ERR_TOO_MANY_CHANNELS(maxChannelsPerClient)
-    work.begin()
-    try {
+    work.do(() => {
       registry.join(client, channel)
-      if (!client.begun) client.retarget(targetsOf(client, client.channelNames()), null)
+      if (!client.begun) client.joinEarly(channel, targetsOf(client, client.channelNames()))
       presence.announce(client)
       listeners.joined(client, channel)
-    } finally {
-      work.end()
-    }
+    })
   }
 
   leave (client: Client, channel: string): void {
     const { work, registry, presence, listeners } = this.#parts
     if (client.closed || !client.isIn(channel)) return
-    work.begin()
-    try {
+    work.do(() => {
       registry.leave(client, channel)
-      if (!client.begun) client.retarget(targetsOf(client, client.channelNames()), channel)
+      if (!client.begun) client.leaveEarly(channel, targetsOf(client, client.channelNames()))
       presence.announce(client)
       listeners.left(client, channel)
-    } finally {
-      work.end()
-    }
+    })
   }
 
   /**
@@ -165,8 +156,7 @@ export class Connections {
    */
   disconnect (client: Client, reason: SSEDisconnectReason): void {
     const { options, work, registry, presence, listeners } = this.#parts
-    work.begin()
-    try {
+    work.do(() => {
       const inOrder = IN_ORDER.has(reason)
       if (!client.closed) {
         client.closed = true
@@ -181,20 +171,15 @@ export class Connections {
         }
       }
       if (!inOrder) client.cut()
-    } finally {
-      work.end()
-    }
+    })
   }
 
   /** Ends a client whose response the application has ended itself. */
   overtaken (client: Client): void {
-    this.#parts.work.begin()
-    try {
+    this.#parts.work.do(() => {
       this.disconnect(client, 'server')
       client.finishOvertaken()
-    } finally {
-      this.#parts.work.end()
-    }
+    })
   }
 
   /** Ends a client whose socket has accepted nothing for too long, or whose machine has not answered. */
@@ -207,39 +192,30 @@ export class Connections {
 
   /** Ends a client whose response is answered without its stream. */
   leaveResponse (client: Client): void {
-    this.#parts.work.begin()
-    try {
+    this.#parts.work.do(() => {
       this.disconnect(client, 'error')
       client.leaveResponse()
-    } finally {
-      this.#parts.work.end()
-    }
+    })
   }
 
   /** Ends a client after a write to it failed. */
   failed (client: Client, error: unknown): void {
     const { work, log } = this.#parts
-    work.begin()
-    try {
+    work.do(() => {
       log.error({ err: error, clientId: client.id }, 'writing to a client failed')
       this.disconnect(client, 'error')
       client.cut()
-    } finally {
-      work.end()
-    }
+    })
   }
 
   /** Removes a client whose stream is over. */
   gone (client: Client): void {
-    this.#parts.work.begin()
-    try {
+    this.#parts.work.do(() => {
       if (!client.closed) this.disconnect(client, client.finished ? 'server' : 'client')
       this.#parts.registry.free(client)
       this.#ending.delete(client)
       if (this.#ending.size === 0) this.#onEnded?.()
-    } finally {
-      this.#parts.work.end()
-    }
+    })
   }
 
   /** All clients with a stream, also those that are ending. */
@@ -252,16 +228,13 @@ export class Connections {
   sweep (): number {
     const { work } = this.#parts
     let count = 0
-    work.begin()
-    try {
+    work.do(() => {
       for (const client of this.all()) {
         if (client.alive) continue
         this.disconnect(client, 'client')
         count++
       }
-    } finally {
-      work.end()
-    }
+    })
     return count
   }
 
@@ -272,12 +245,9 @@ export class Connections {
   async close (timeout: Promise<void>): Promise<void> {
     const { work, registry } = this.#parts
     const clients = [...this.all()]
-    work.begin()
-    try {
+    work.do(() => {
       for (const client of [...registry.clients]) this.disconnect(client, 'shutdown')
-    } finally {
-      work.end()
-    }
+    })
     const ended = new Promise<void>(resolve => { this.#onEnded = resolve })
     if (this.#ending.size > 0) await Promise.race([ended, timeout])
     for (const client of [...this.#ending]) {

@@ -116,6 +116,7 @@ export class HubCore {
         replays,
         loader,
         get position () { return delivery.position },
+        head: otherwise => delivery.head(otherwise),
         unknown: (clientId, error) => this.#log.warn({ err: error, clientId }, 'the broker could not tell what a client missed')
       }
     })
@@ -124,7 +125,7 @@ export class HubCore {
       vanishing,
       watched: () => this.connections.all(),
       stalled: client => this.connections.stalled(client),
-      vanished: client => this.connections.disconnect(client, 'client'),
+      gone: client => this.connections.disconnect(client, 'client'),
       failed: (client, error) => this.connections.failed(client, error),
       tick: () => {
         this.#history.expire()

@@ -19,7 +19,7 @@ export interface HeartbeatHost {
   /** The client's socket has accepted nothing for too long, or its machine has not answered. */
   stalled (client: Client): void
   /** The client's connection is gone, and no event has told so. */
-  vanished (client: Client): void
+  gone (client: Client): void
   /** The look at a client failed. */
   failed (client: Client, error: unknown): void
   /** Called at the start of each period. */
@@ -68,12 +68,7 @@ export class Heartbeat {
   }
 
   readonly #slice = (): void => {
-    this.#host.work.begin()
-    try {
-      this.#lookAtSome(this.#walk!)
-    } finally {
-      this.#host.work.end()
-    }
+    this.#host.work.do(() => this.#lookAtSome(this.#walk!))
   }
 
   #lookAtSome (walk: Iterator<Client>): void {
@@ -97,7 +92,7 @@ export class Heartbeat {
 
   #look (client: Client, now: number): void {
     try {
-      if (!client.alive) this.#host.vanished(client)
+      if (!client.alive) this.#host.gone(client)
       else if (now - client.stuckSince(now) >= this.#stallTimeout || this.#host.vanishing.has(client, now)) this.#stalled(client)
       else if (now - client.writtenAt >= this.#interval) client.beat()
     } catch (error) {

@@ -1,5 +1,6 @@
 // Finds the clients that vanished without a word: nothing that is sent to their machine is answered. The kernel takes bytes for such
 // a client for many minutes, so nothing else tells. It must not know how an answer is noticed.
+import type { Http2Session } from 'node:http2'
 import type { Client } from '../client/client.js'
 import { tcpTable } from '../transport/tcp-table.js'
 
@@ -25,8 +26,8 @@ export class Vanishing {
   /** Whether this walk has met a client that is old enough for a look at the table. */
   #suspects = false
   #version = 0
-  /** Clients of HTTP/2 that were cut. Their sessions outlive their streams, with what waits in them. */
-  readonly #cut = new Set<Client>()
+  /** HTTP/2 sessions of which a client was cut, with the last one. They outlive their streams, with what waits in them. */
+  readonly #cut = new Map<Http2Session, Client>()
 
   /**
    * The system's table tells of all clients to which something was sent. Where it can't be read, or where no heartbeats are sent,
@@ -65,21 +66,21 @@ export class Vanishing {
    * stream leave the process without an answer.
    */
   cut (client: Client): void {
-    if (client.session !== null) this.#cut.add(client)
+    if (client.session !== null) this.#cut.set(client.session, client)
   }
 
   /** The walk ends. By now all streams of a session whose peer is gone are cut. */
   end (now: number): void {
     if ((this.#suspects || this.#cut.size > 0) && this.#stallTimeout !== Infinity) tcpTable.refresh(now, this.#period)
-    for (const client of this.#cut) {
-      if (client.session!.destroyed) this.#cut.delete(client)
+    for (const [session, client] of this.#cut) {
+      if (session.destroyed) this.#cut.delete(session)
       else if (now - client.unansweredSince(now, this.#pingPeriod) >= this.#stallTimeout) client.endSession('destroy')
     }
   }
 
   /** Called when no walk follows. Resolves when nothing is under way. */
   async close (): Promise<void> {
-    for (const client of this.#cut) client.endSession('destroy')
+    for (const client of this.#cut.values()) client.endSession('destroy')
     this.#cut.clear()
     await tcpTable.settled()
   }

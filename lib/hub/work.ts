@@ -46,6 +46,16 @@ export class Work {
     if (--this.#depth === 0) this.#run()
   }
 
+  /** Does a piece of work. The hot paths call `begin` and `end` themselves. */
+  do<Result> (run: () => Result): Result {
+    this.begin()
+    try {
+      return run()
+    } finally {
+      this.end()
+    }
+  }
+
   /**
    * Runs application code when no work is under way.
    * @param context the asynchronous context to run it in; default: the one in which the hub was made

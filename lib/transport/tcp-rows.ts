@@ -2,6 +2,7 @@
 // names a connection as they do. It must not know where the text comes from, or what it is read for.
 import type { Socket } from 'node:net'
 import { endianness } from 'node:os'
+import { addressBytes } from '../ip-address.js'
 
 /** A connection whose peer has left at least one try unanswered. */
 export interface UnansweredRow {
@@ -67,7 +68,7 @@ export function connectionKey ({ localAddress, localPort, remoteAddress, remoteP
 
 /** Each four bytes of an address are printed as one number of the machine. Example: `127.0.0.1` is `0100007F` on most. */
 function endKey (address: string, port: number): string {
-  const bytes = bytesOf(address)
+  const bytes = addressBytes(address)
   let text = ''
   for (let at = 0; at < bytes.length; at++) text += hex(bytes[isLittleEndian ? at ^ 3 : at]!, 2)
   return `${text}:${hex(port, 4)}`
@@ -75,21 +76,4 @@ function endKey (address: string, port: number): string {
 
 function hex (value: number, digits: number): string {
   return value.toString(16).toUpperCase().padStart(digits, '0')
-}
-
-/** An address of Node's, such as `10.0.0.1`, `2001:db8::1`, `fe80::1%eth0` or `::ffff:10.0.0.1`. */
-function bytesOf (address: string): number[] {
-  if (!address.includes(':')) return address.split('.').map(Number)
-  const [front, back] = address.split('%', 1)[0]!.split('::').map(groupBytes)
-  if (back === undefined) return front!
-  return [...front!, ...new Array<number>(16 - front!.length - back.length).fill(0), ...back]
-}
-
-function groupBytes (groups: string): number[] {
-  if (groups === '') return []
-  return groups.split(':').flatMap(group => {
-    if (group.includes('.')) return group.split('.').map(Number)
-    const value = parseInt(group, 16)
-    return [value >> 8, value & 255]
-  })
 }

@@ -184,9 +184,13 @@ for (const [what, broker] of [
 
   t.test(`where ${what}, app.close() ends`, async t => {
     const { app, open } = await setting(t, broker(), { closeTimeout: 50 })
+    // Only those that keep the process alive.
+    const timers = (): number => process.getActiveResourcesInfo().filter(name => name === 'Timeout').length
+    const before = timers()
     const { raw } = await open('room', {}, { 'last-event-id': 'place' })
     await app.close()
     await raw.untilClosed()
+    t.ok(timers() <= before, 'and the process does not wait for the answer')
     t.match(app.sse.stats(), { clients: 0, bufferedBytes: 0 })
   })
 }

@@ -8,6 +8,7 @@ import t, { type Test } from 'tap'
 import type { Client } from '../../lib/client/client.js'
 import type { SSEClient, SSEConnectOptions, SSEPluginOptions } from '../../lib/index.js'
 import { buildApp, listen } from '../support/app.js'
+import { AsyncBroker } from '../support/async-broker.js'
 import { letPass } from '../support/passing-time.js'
 import { idAt, PastBroker } from '../support/past-broker.js'
 import { RawClient } from '../support/raw-client.js'
@@ -152,6 +153,48 @@ t.test('a join while the hub still looks for the client\'s first event gives the
   await raw.until(() => raw.text.includes('event: mark'))
   t.strictSame(raw.events.map(({ event, data }) => [event, data]).slice(1), [['rare', '"goal"'], ['mark', '0']])
   t.match(raw.events[0]!.data, '"recovered":true')
+})
+
+t.test('what came live is not lost by a join, where history has dropped it and its channel has nothing older', async t => {
+  const app = await buildApp(t, { historySize: 100 })
+  const place = await publish(app, ['elsewhere'], 'had')
+  const news = Array.from({ length: 90 }, (_, number) => `news-${number}`)
+  for (let number = 0; number < 9000; number++) await publish(app, [news[number % news.length]!], number)
+  app.get('/', (_request, reply) => { reply.sse([...news, 'quiet'], { id: 'ada', events: ['rare', 'mark'], lastEventId: place }) })
+  const raw = new RawClient(await listen(app))
+  t.teardown(() => raw.destroy())
+  while (app.sse.client('ada') === undefined) await setImmediate()
+  const client = app.sse.client('ada')!
+  // The first look has found out that "quiet" has nothing for the replay. The stream has not begun.
+  t.equal((client as unknown as Client).begun, false)
+  for (let number = 0; number <= 100; number++) app.sse.toChannel('quiet', 'rare', number)
+  app.sse.toChannel('sports', 'rare', 'goal')
+  client.join('sports')
+  await client.send('mark', 0)
+  await raw.until(() => raw.text.includes('event: mark'))
+  const rare = raw.events.filter(({ event }) => event === 'rare').map(({ data }) => JSON.parse(data) as unknown)
+  t.strictSame(rare, Array.from({ length: 101 }, (_, number) => number))
+  t.match(raw.events[0]!.data, '"recovered":false', 'and the goal is told to be missing')
+})
+
+t.test('a join goes on where the broker can\'t tell its newest event', async t => {
+  const broker = new AsyncBroker()
+  const head = broker.head.bind(broker)
+  const app = await buildApp(t, { broker })
+  await publish(app, ['news'], 'kept')
+  app.addHook('onSend', async () => {
+    await setImmediate()
+    await publish(app, ['sports'], 'goal')
+    broker.head = () => { throw new Error('no head') }
+    app.sse.client('ada')!.join('sports')
+    broker.head = head
+  })
+  app.get('/', (_request, reply) => { reply.sse('news', { id: 'ada' }) })
+  const raw = new RawClient(await listen(app))
+  t.teardown(() => raw.destroy())
+  await raw.untilEvents(3)
+  t.strictSame(raw.events.slice(1).map(({ data }) => data), ['"kept"', '"goal"'])
+  t.strictSame(app.sse.channelClients('sports').map(({ id }) => id), ['ada'])
 })
 
 t.test('a join has the whole time for the broker\'s answer, however late it is, and the channel\'s past comes', async t => {

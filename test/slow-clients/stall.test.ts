@@ -3,9 +3,12 @@ import { once } from 'node:events'
 import { connect } from 'node:http2'
 import type { Socket } from 'node:net'
 import { Transform, type Readable } from 'node:stream'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { Client } from '../../lib/client/client.js'
+import type { SSEClient } from '../../lib/index.js'
 import { buildApp, listen } from '../support/app.js'
 import { nextDisconnect, recordDisconnects } from '../support/disconnects.js'
 import { Http2Stream } from '../support/http2-stream.js'
@@ -172,6 +175,32 @@ t.test('over HTTP/2, a stream that takes nothing is stalled, though another of i
   await app.sse.toChannel('reading', 'last', 1)
   await reading.until(() => reading.events.at(-1)!.event === 'last')
   t.equal(session.destroyed, false)
+})
+
+t.test('over HTTP/2, stalled streams of a session that goes on are not in memory', async t => {
+  setFlagsFromString('--expose-gc')
+  const collectGarbage = runInNewContext('gc') as () => void
+  const app = await buildApp(t, { stallTimeout: 50, heartbeatInterval: 10, historySize: 0 }, { http2: true } as never)
+  const clients: Array<WeakRef<SSEClient>> = []
+  app.get('/events', (_request, reply) => { clients.push(new WeakRef(reply.sse('room'))) })
+  const session = connect(`http://127.0.0.1:${await listen(app)}`, { settings: { initialWindowSize: 300 } })
+  t.teardown(() => session.destroy())
+  await once(session, 'remoteSettings')
+  for (let n = 0; n < 10; n++) {
+    const stuck = new Http2Stream(session, '/events')
+    await stuck.untilEvents(1)
+    stuck.stream.pause()
+    for (let sent = 0; sent < 5; sent++) await app.sse.toChannel('room', 'message', 'x'.repeat(100))
+    while (app.sse.clientCount() > 0) await new Promise(resolve => setImmediate(resolve))
+    stuck.stream.destroy()
+  }
+  t.equal(session.destroyed, false)
+  for (let times = 0; times < 3; times++) {
+    await new Promise(resolve => setTimeout(resolve, 20))
+    collectGarbage()
+  }
+  const alive = clients.filter(client => client.deref() !== undefined).length
+  t.ok(alive <= 3, `${alive} of ${clients.length} are in memory`)
 })
 
 t.test('over HTTP/2, a stream that takes a little at a time is not stalled, though bytes always wait for it', async t => {

@@ -8,6 +8,7 @@ import { opener, type OpenStream } from '../../support/open.js'
 import { RedisServer, withoutRedis } from '../../support/redis-server.js'
 
 const TIMEOUT = 500
+const HEARTBEAT = ':\n\n'
 
 async function start (t: Test, redis: RedisServer, stream = 'sse'): Promise<{ app: FastifyInstance, stream: OpenStream, client: Redis }> {
   const app = Fastify({ forceCloseConnections: true })
@@ -118,4 +119,22 @@ t.test('publishing while something is wrong with Redis', { skip: withoutRedis },
     await publish(app, 2)
     t.same((await got(stream, events => events.length === 3)).at(-1), 'n 2')
   })
+})
+
+t.test('a client that resumes on a fresh instance while Redis does not answer begins after publishTimeout', { skip: withoutRedis }, async t => {
+  const redis = await RedisServer.start(t)
+  const first = await start(t, redis)
+  const { id } = await first.app.sse.toChannel('room', 'n', 1)
+  await first.app.sse.toChannel('room', 'n', 2)
+  const app = Fastify({ forceCloseConnections: true })
+  await app.register(sse, { broker: redisBroker({ url: redis.url, publishTimeout: TIMEOUT }), closeTimeout: 100, heartbeatInterval: 20, stallTimeout: 100 })
+  t.teardown(() => app.close())
+  const open = await opener(t, app)
+  redis.signal('SIGSTOP')
+  t.teardown(() => redis.signal('SIGCONT'))
+  const { raw } = await open('room', {}, { 'last-event-id': id })
+  await raw.until(() => raw.text.includes('event: sse:open'))
+  t.ok(raw.text.startsWith(HEARTBEAT.repeat(2)), 'it gets heartbeats while it waits')
+  t.match(raw.events.at(-1)!.data, '"recovered":false')
+  t.equal(app.sse.stats().slowDisconnects, 0)
 })
