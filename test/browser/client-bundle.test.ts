@@ -1,4 +1,5 @@
 // What a page loads for `fastify-sse-hub/client`. It is bundled from the built package, as a user does it.
+import { readFile } from 'node:fs/promises'
 import { build } from 'esbuild'
 import t from 'tap'
 import { root } from '../support/root.js'
@@ -23,11 +24,15 @@ async function bundle (contents: string): Promise<{ files: string[], size: numbe
   return { files: Object.keys(metafile.inputs).filter(path => path !== 'entry.ts'), size: outputFiles[0]!.contents.length }
 }
 
-t.test('the client is one file of less than 2 KB', async t => {
+t.test('the client is one file of less than 2 KB, as large as README says', async t => {
   const { files, size } = await bundle('export { connect } from "fastify-sse-hub/client"')
   t.same(files, ['dist/lib/browser/connect.js'])
   t.comment(`${size} bytes`)
   t.ok(size < LIMIT, `${size} bytes`)
+  const told = `${(size / 1000).toFixed(1)} kB`
+  for (const edition of ['README.md', 'README.zh-CN.md']) {
+    t.equal((await readFile(root + edition, 'utf8')).split(told).length - 1, 2, `${edition} says ${told} twice`)
+  }
 })
 
 t.test('nothing of the schemas that type it is in the bundle', async t => {
