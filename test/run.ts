@@ -1,5 +1,5 @@
 // Runs the tests by tap, once `npm run build` and `npm run build:tests` have run:
-//   node build/test/run.js [whole | quick | smoke] [tap's options ...]
+//   node build/test/run.js [whole | daily | quick | smoke] [tap's options ...]
 // A process costs more than most tests: Node, tap and Fastify start in it. So the files of a folder run in one process, one
 // after the other. ALONE and TOGETHER name the exceptions. One Redis and one browser are started for all files, which find
 // them by the environment. A file that runs without this program starts its own.
@@ -37,6 +37,8 @@ const REDIS = /^brokers\/redis\/(?!publishing$)|^api\/prometheus$|^browser\/show
 
 const KINDS: Record<string, (name: string) => boolean> = {
   whole: () => true,
+  // `npm test`: all but the storms.
+  daily: name => !STORMS.has(name),
   // For daily work: without browsers, Redis, the built package, and long files.
   quick: name => !BROWSER.test(name) && !REDIS.test(name) && !/^(?:browser|guide)\//.test(name) && !LONG.has(name),
   // For a version of Node: whether it streams over every transport, and replays.
@@ -50,6 +52,15 @@ const LONG = new Set([
   'streams/properties', 'streams/soak', 'transports/proxies'
 ])
 
+/**
+ * Whole deployments that are cut, frozen, killed and restarted for minutes. They take a third of the suite's time, so only CI and
+ * `npm run test:whole` run them.
+ */
+const STORMS = new Set([
+  'brokers/redis/clients', 'brokers/redis/crash', 'brokers/redis/cuts', 'brokers/redis/freeze', 'brokers/redis/loss', 'brokers/redis/order',
+  'brokers/redis/restart', 'brokers/redis/rolling-restart', 'brokers/redis/slow-instance', 'slow-clients/vanish', 'streams/soak'
+])
+
 const [first, ...others] = process.argv.slice(2)
 const named = first !== undefined && Object.hasOwn(KINDS, first)
 const kind = named ? first : 'whole'
@@ -59,7 +70,7 @@ const all = readdirSync(`${root}test`, { recursive: true, encoding: 'utf8' })
   .filter(file => file.endsWith('.test.ts') && !file.includes('node_modules'))
   .map(file => file.slice(0, -'.test.ts'.length))
   .sort()
-const gone = [...ALONE, ...LONG, ...Object.values(TOGETHER).flat()].filter(name => !all.includes(name))
+const gone = [...ALONE, ...LONG, ...STORMS, ...Object.values(TOGETHER).flat()].filter(name => !all.includes(name))
 if (gone.length > 0) throw new Error(`test/run.ts names tests that are not there: ${gone.join(', ')}`)
 const names = all.filter(KINDS[kind]!)
 
