@@ -13,7 +13,7 @@ import { root } from './support/root.js'
 /** Files with a process of their own: long ones, and those that look at their whole process. */
 const ALONE = new Set([
   'api/fault-injection', 'api/prometheus', 'browser/clients-browser', 'browser/showcase-cluster', 'browser/showcase-connections',
-  'compression/compression-properties', 'guide/readme', 'history/history', 'history/states-properties', 'history/seam',
+  'compression/compression-properties', 'guide/code-blocks', 'history/history', 'history/states-properties', 'history/seam',
   'internals/side-line', 'security/wire-fuzz', 'slow-clients/slow-clients', 'slow-clients/stalled-room', 'slow-clients/vanish', 'streams/clients-node', 'streams/close',
   'streams/connection-failures', 'streams/drain', 'streams/properties', 'streams/soak', 'transports/proxies',
   'brokers/redis/clients', 'brokers/redis/loss', 'brokers/redis/order', 'brokers/redis/presence', 'brokers/redis/restart'
@@ -27,7 +27,7 @@ const TOGETHER: Record<string, readonly string[]> = {
 
 /** The processes that begin first, in this order, so that no long one is left alone at the end. The others follow by name. */
 const FIRST = [
-  'guide/readme', 'showcases', 'redis-faults', 'transports/proxies', 'streams/properties', 'streams/soak', 'slow-clients/vanish', 'streams/drain', 'brokers/redis/clients',
+  'guide/code-blocks', 'showcases', 'redis-faults', 'transports/proxies', 'streams/properties', 'streams/soak', 'slow-clients/vanish', 'streams/drain', 'brokers/redis/clients',
   'brokers/redis/restart', 'brokers/redis/loss', 'security/wire-fuzz', 'browser/showcase-connections', 'browser/showcase-cluster', 'brokers/redis/order',
   'brokers/redis/presence', 'brokers/redis', 'api'
 ]

@@ -86,7 +86,7 @@ export interface SSEPluginOptions {
   /**
    * A client whose socket accepts nothing for this long is disconnected. So is a client that vanished without a word: its machine
    * answers nothing for this long. On Linux it is found at most `stallTimeout` + 2 × `heartbeatInterval` + 15 s after it vanished.
-   * For other systems see "Disconnects and cleaning up" in the README. 0 turns both off. Default 60000.
+   * For other systems see the guide's page on limits, slow clients and disconnects. 0 turns both off. Default 60000.
    */
   stallTimeout?: number
   /**

@@ -392,11 +392,11 @@ t.test('a hub without metrics measures nothing', async t => {
   t.ok(coreOf(measured.sse).scheduler.watcher instanceof FanoutTimer)
 })
 
-t.test('the README lists each metric with its type, and no other', async t => {
+t.test('the documentation lists each metric with its type, and no other', async t => {
   const register = new Registry()
   await buildApp(t, { metrics: { register } })
   const told = (await register.getMetricsAsJSON()).map(({ name, type }) => `${name} ${String(type)}`)
-  const readme = await readFile(`${root}README.md`, 'utf8')
-  const listed = [...readme.matchAll(/^\| `(sse_\w+)` \| (\w+) \|/gm)].map(([, name, type]) => `${name} ${type}`)
+  const page = await readFile(`${root}docs/production/metrics.md`, 'utf8')
+  const listed = [...page.matchAll(/^\| `(sse_\w+)` \| (\w+) \|/gm)].map(([, name, type]) => `${name} ${type}`)
   t.same(listed, told)
 })

@@ -60,9 +60,9 @@ t.test('a client with options that would break the broker, a password, a prefix 
   t.strictSame(keys.filter(key => !key.startsWith('app:{sse}:')), [])
 })
 
-t.test('a user that may do what the README says, and nothing else', { skip: withoutRedis }, async t => {
-  const readme = readFileSync(`${root}README.md`, 'utf8')
-  const rights = /^ACL SETUSER sse on >secret (.*)$/m.exec(readme)![1]!.split(' ')
+t.test('a user that may do what the documentation says, and nothing else', { skip: withoutRedis }, async t => {
+  const page = readFileSync(`${root}docs/production/instances.md`, 'utf8')
+  const rights = /^ACL SETUSER sse on >secret (.*)$/m.exec(page)![1]!.split(' ')
   const redis = await RedisServer.start(t)
   const admin = redis.connect(t)
   await admin.call('ACL', 'SETUSER', 'sse', 'reset', 'on', '>secret', ...rights)

@@ -1,4 +1,4 @@
-// Every code block of the README runs or is compiled. `readme-editions.test.ts` checks that the Chinese edition has the same ones.
+// Every code block of the documentation runs or is compiled. `pages.test.ts` checks that the Chinese pages have the same ones.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { access, readFile } from 'node:fs/promises'
@@ -13,13 +13,13 @@ import { buildApp, listen } from '../support/app.js'
 import { appFolder } from '../support/app-folder.js'
 import { until as waitFor, Visitors, withoutBrowser } from '../support/browser.js'
 import { without } from '../support/programs.js'
-import { readEdition, type Block } from '../support/readme.js'
+import { pages, readPage, type Block } from '../support/pages.js'
 import { RedisServer, withoutRedis } from '../support/redis-server.js'
 import { root } from '../support/root.js'
 import { startServer } from '../support/server-process.js'
 import { ended, spawnProgram, type Program } from '../support/spawn-program.js'
 
-const blocks = readEdition('README.md').flatMap(section => section.blocks)
+const blocks = pages.flatMap(page => readPage(page)).flatMap(section => section.blocks)
 const used = new Set<Block>()
 
 /** The one block that contains a text. */
@@ -84,8 +84,9 @@ const read = async (stream, end) => {
 }
 `
 
-t.test('the tests that README.md and SECURITY.md name are there', async t => {
-  const named = new Set([...(await readFile(`${root}README.md`, 'utf8') + await readFile(`${root}SECURITY.md`, 'utf8')).matchAll(/test\/[\w/-]+\.test\.ts/g)].map(([path]) => path))
+t.test('the tests that the documentation names are there', async t => {
+  const texts = await Promise.all([...pages, 'SECURITY.md'].map(page => readFile(`${root}${page}`, 'utf8')))
+  const named = new Set([...texts.join('\n').matchAll(/test\/[\w/-]+\.test\.ts/g)].map(([path]) => path))
   t.ok(named.size > 20)
   for (const path of named) await t.resolves(access(`${root}${path}`), path)
 })
@@ -146,7 +147,7 @@ for (const url of ['/events', '/rooms/1', '/feed', '/alerts', '/choice']) {
 await app.close()`), '/events \n/rooms/1 room-1\n/feed news,alerts,updates\n/alerts alerts\n/choice sports\n')
 })
 
-t.test('the four publishing calls of the README run', async t => {
+t.test('the four publishing calls run', async t => {
   const output = await run(t, `${APP}
 const clientId = 'someone'
 ${blockWith('await app.sse.toChannels(')}
@@ -201,7 +202,7 @@ t.test('the progress of a task is followed from its beginning, and its end is th
   t.equal((await next(late, 'complete')).data, '{"result":"done"}')
 })
 
-t.test('the streamed answer of the README runs', async t => {
+t.test('the streamed answer runs', async t => {
   const output = await run(t, `${APP}
 ${blockWith('async function * tokens')}
 const response = await app.inject({ method: 'POST', url: '/answer', payload: { question: 'why not' } })
@@ -242,7 +243,7 @@ for (const url of ['/news', '/alerts', '/ticker', '/alerts?lastEventId=' + id]) 
 await app.close()`), '/news headline,live\n/alerts live\n/ticker live\n/alerts?lastEventId=ID live\n')
 })
 
-t.test('the state channels of the README run', async t => {
+t.test('the state channels run', async t => {
   t.equal(await run(t, `${APP}
 ${blockWith("{ key: 'ACME', remove: true }")}
 console.log(key, JSON.stringify(data), id.endsWith('-2'), await app.sse.state('prices', 'price'))
@@ -333,13 +334,13 @@ for (const url of ['/news', '/account']) console.log(url, (await open(url, { 'ac
 await app.close()`), '/news gzip\n/account undefined\n')
 })
 
-t.test('the typed events of the README run', async t => {
+t.test('the typed events run', async t => {
   t.equal(await run(t, `${blockWith('interface SSERegister')}
 console.log(app.sse.stats().published)
 await app.close()`), '1\n')
 })
 
-t.test('the described routes of the README run, and their document shows both', async t => {
+t.test('the described routes run, and their document shows both', async t => {
   const output = await run(t, blockWith('sseResponse('))
   t.same([...output.matchAll(/^ {2}(\/\S+):$/gm)].map(match => match[1]), ['/events', '/jobs/{id}'])
   t.equal(output.match(/text\/event-stream:/g)!.length, 2)
@@ -417,7 +418,7 @@ t.test('the client code for pages compiles, with the types of the schemas, in Re
   t.equal(code, 0, stdout)
 })
 
-t.test('the client code for Node of the README runs, with its header', async t => {
+t.test('the client code for Node runs, with its header', async t => {
   t.equal(await run(t, `${APP}
 app.get('/stream', (request, reply) => {
   console.log(request.headers.authorization)
@@ -430,7 +431,7 @@ ${blockWith('class AuthorizedEventSource').replace('console.log(data)', '{ conso
   { TOKEN: 'secret' }), 'Bearer secret\nhi\n')
 })
 
-t.test('the autoloaded plugin of the README is loaded', async t => {
+t.test('the autoloaded plugin is loaded', async t => {
   const folder = await appFolder(t, { 'plugins/sse.mjs': blockWith('// plugins/sse.mjs') })
   const app = Fastify()
   await app.register(autoload, { dir: `${folder}/plugins` })
@@ -438,7 +439,7 @@ t.test('the autoloaded plugin of the README is loaded', async t => {
   await app.close()
 })
 
-t.test('the Nest application of the README runs', async t => {
+t.test('the Nest application runs', async t => {
   const { address } = await startServer(t, await program(t, `${blockWith('// main.ts')}\nconsole.log(await app.getUrl())\n`))
   const source = new EventSource(`${address}/chat/lobby`)
   t.teardown(() => source.close())
@@ -450,7 +451,7 @@ t.test('the Nest application of the README runs', async t => {
   t.equal(data, '{"text":"hi"}')
 })
 
-t.test('the metrics of the README are scraped', async t => {
+t.test('the metrics are scraped', async t => {
   const output = await run(t, `${blockWith('new Registry()')}
 await app.sse.send('message', 'hi')
 console.log((await app.inject('/metrics')).body)
@@ -458,7 +459,7 @@ await app.close()`)
   t.match(output, '# TYPE sse_published_total counter\nsse_published_total 1\n')
 })
 
-t.test('the diagnostics of the README are told', async t => {
+t.test('the diagnostics are told', async t => {
   t.equal(await run(t, `${APP}
 ${blockWith("subscribe('fastify-sse-hub.publish'")}
 await app.sse.toChannel('lobby', 'message', 'hi')
@@ -467,7 +468,7 @@ await app.close()`), "message [ 'lobby' ] 0\n")
 
 const REDIS = { app: blockWith('redisBroker({ client'), rights: blockWith('ACL SETUSER') }
 
-t.test('the broker over Redis of the README runs, with the rights that stand there', { skip: withoutRedis }, async t => {
+t.test('the broker over Redis runs, with the rights that stand there', { skip: withoutRedis }, async t => {
   const redis = await RedisServer.start(t)
   const rights = /^ACL SETUSER sse on >secret (.*)$/m.exec(REDIS.rights)![1]!.split(' ')
   await redis.connect(t).call('ACL', 'SETUSER', 'sse', 'on', '>secret', ...rights)
@@ -519,6 +520,6 @@ t.test('a stream looks as it does on the wire', async t => {
   t.same(parts(text).filter(part => !part.startsWith(':')).slice(0, 2), [greeting, message])
 })
 
-t.test('every code block of the README is in one of these tests', async t => {
+t.test('every code block of the documentation is in one of these tests', async t => {
   t.same(blocks.filter(block => !used.has(block)).map(({ code }) => code), [])
 })

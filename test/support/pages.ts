@@ -1,5 +1,5 @@
-// The README's code blocks and sections, for its tests.
-import { readFileSync } from 'node:fs'
+// The pages of the documentation with their sections and code blocks, for their tests.
+import { readdirSync, readFileSync } from 'node:fs'
 import { root } from './root.js'
 
 export interface Block {
@@ -18,12 +18,29 @@ export interface Section {
 
 const BLOCK = /^```(\w*)\n(.*?)^```$/gms
 
-/** Reads one edition, such as `README.md`. */
-export function readEdition (file: string): Section[] {
-  const edition = readFileSync(`${root}${file}`, 'utf8')
+const CHINESE = 'docs/zh-CN/'
+
+const documentation = readdirSync(`${root}docs`, { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.md')).map(file => `docs/${file}`).sort()
+
+/** All English pages, the README first. */
+export const pages = ['README.md', ...documentation.filter(page => !page.startsWith(CHINESE))]
+
+/** The Chinese pages. Each is the translation of an English one. */
+export const chinesePages = documentation.filter(page => page.startsWith(CHINESE))
+
+/** The English page that a Chinese one translates: `README.md` for `docs/zh-CN/README.md`. An English page is given back. */
+export function originalOf (page: string): string {
+  const path = page.startsWith(CHINESE) ? page.slice(CHINESE.length) : null
+  if (path === null) return page
+  return path === 'README.md' ? path : `docs/${path}`
+}
+
+/** Reads one page, such as `docs/guide/history.md`. */
+export function readPage (file: string): Section[] {
+  const page = readFileSync(`${root}${file}`, 'utf8')
   const blocks: Block[] = []
   // Comments in code look like headings.
-  const text = edition.replaceAll(BLOCK, (_whole, language: string, code: string) => `\0${blocks.push({ language, code }) - 1}\0`)
+  const text = page.replaceAll(BLOCK, (_whole, language: string, code: string) => `\0${blocks.push({ language, code }) - 1}\0`)
   return text.split(/^(?=#+ )/m).map(part => {
     const [, hashes, heading] = /^(#+) (.*)$/m.exec(part)!
     return {

@@ -1,17 +1,18 @@
-// The README is complete, its links lead somewhere, and the Chinese edition says the same as the English one.
+// The documentation is complete, its links lead somewhere, and the Chinese pages say the same as the English ones.
 import { access, readFile } from 'node:fs/promises'
+import { dirname, normalize } from 'node:path/posix'
 import t from 'tap'
 import ts from 'typescript'
 import * as errors from '../../lib/errors.js'
 import { hubOptions } from '../../lib/options.js'
-import { anchorOf, readEdition, rowsOf, type Block, type Section } from '../support/readme.js'
+import { anchorOf, chinesePages, originalOf, pages, readPage, rowsOf, type Block, type Section } from '../support/pages.js'
 import { root } from '../support/root.js'
 
-const EDITIONS = ['README.md', 'README.zh-CN.md']
-const english = readEdition('README.md')
+const CONTENTS = 'docs/README.md'
+const english = new Map(pages.map(page => [page, readPage(page)]))
 
-function section (heading: string, level = 3): Section {
-  const found = english.filter(section => section.heading === heading && section.level === level)
+function section (heading: string): Section {
+  const found = [...english.values()].flat().filter(section => section.heading === heading)
   if (found.length !== 1) throw new Error(`${found.length} sections are called ${heading}`)
   return found[0]!
 }
@@ -49,7 +50,7 @@ for (const [heading, ...interfaces] of TABLES) {
   })
 }
 
-t.test('the defaults of the registration are those that the README says', async t => {
+t.test('the defaults of the registration are those that the page says', async t => {
   const written = (value: unknown): string => {
     if (value === Infinity) return 'no limit'
     if (value === null || value === undefined) return 'none'
@@ -89,39 +90,67 @@ function withoutComments ({ language, code }: Block): Block {
   return { language, code: language === 'sh' ? code.replaceAll(/ +# .*$/gm, '') : code }
 }
 
-function factsOf (sections: Section[]): Facts[] {
-  const anchors = sections.map(({ heading }) => `#${anchorOf(heading)}`)
-  return sections.map(section => {
+/** Where a link of a page leads: a file of the repository, with the number of its section where the link has an anchor. */
+function targetOf (page: string, link: string): string {
+  if (/^https?:/.test(link)) return link
+  const [path, anchor] = link.split('#') as [string, string?]
+  const file = path === '' ? page : normalize(`${dirname(page)}/${path}`)
+  if (anchor === undefined) return file
+  const index = readPage(file).findIndex(({ heading }) => anchorOf(heading) === anchor)
+  if (index < 0) throw new Error(`${page} links to ${link}, which is not there`)
+  return `${file}#${index}`
+}
+
+function linksOf (page: string, { text }: Section): string[] {
+  return [...text.matchAll(LINK)].map(([, link]) => targetOf(page, link!))
+}
+
+function factsOf (page: string): Facts[] {
+  return readPage(page).map(section => {
     const prose = section.text.replaceAll(/`[^`\n]+`/g, '').replaceAll(LINK, ']').replaceAll(/(\d),(?=\d{3})/g, '$1')
     return {
       level: section.level,
       blocks: section.blocks.map(withoutComments),
       code: codeOf(`${section.heading}\n${section.text}`).sort(),
       figures: (prose.match(/\d+(?:\.\d+)?/g) ?? []).sort(),
-      // Headings are translated, so a link to one is the heading's number. The link to the other edition is left out.
-      links: [...section.text.matchAll(LINK)].map(([, link]) => link!.startsWith('#') ? `section ${anchors.indexOf(link!)}` : link!)
-        .filter(link => !EDITIONS.includes(link)).sort(),
+      // A Chinese page links to Chinese pages where there are some. The links between the two languages are left out.
+      links: linksOf(page, section).filter(target => originalOf(target) === target ? originalOf(page) === page || !target.startsWith('README') : true)
+        .map(target => originalOf(target)).sort(),
       tables: rowsOf(section).map(cells => cells.length)
     }
   })
 }
 
-t.test('the Chinese edition has the sections of the English one, with the same code, figures, links and tables', async t => {
-  const chinese = readEdition('README.zh-CN.md')
-  const expected = factsOf(english)
-  const facts = factsOf(chinese)
-  t.same(facts.map(({ level }) => level), expected.map(({ level }) => level))
-  for (const [index, { heading }] of english.entries()) t.same(facts[index], expected[index], `${heading} / ${chinese[index]?.heading}`)
+for (const page of chinesePages) {
+  const original = originalOf(page)
+  t.test(`${page} has the sections of ${original}, with the same code, figures, links and tables`, async t => {
+    const expected = factsOf(original)
+    const facts = factsOf(page)
+    t.same(facts.map(({ level }) => level), expected.map(({ level }) => level))
+    for (const [index, { heading }] of english.get(original)!.entries()) t.same(facts[index], expected[index], heading)
+  })
+}
+
+for (const page of [...pages, ...chinesePages, 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md']) {
+  t.test(`the links of ${page} lead somewhere`, async t => {
+    const sections = readPage(page)
+    if (pages.includes(page) || chinesePages.includes(page)) t.equal(new Set(sections.map(({ heading }) => anchorOf(heading))).size, sections.length, 'no two headings have one address')
+    for (const target of sections.flatMap(section => linksOf(page, section))) {
+      if (!/^https?:/.test(target)) await t.resolves(access(`${root}${target.replace(/#\d+$/, '')}`), target)
+    }
+  })
+}
+
+t.test('the table of contents links each page', async t => {
+  const linked = english.get(CONTENTS)!.flatMap(section => linksOf(CONTENTS, section))
+  for (const page of pages) if (page !== CONTENTS && page !== 'README.md') t.ok(linked.includes(page), page)
 })
 
-for (const edition of [...EDITIONS, 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md']) {
-  t.test(`the links of ${edition} lead somewhere`, async t => {
-    const sections = readEdition(edition)
-    const anchors = new Set(sections.map(({ heading }) => `#${anchorOf(heading)}`))
-    if (EDITIONS.includes(edition)) t.equal(anchors.size, sections.length, 'no two headings have one address')
-    for (const [, link] of sections.flatMap(({ text }) => [...text.matchAll(LINK)])) {
-      if (link!.startsWith('#')) t.ok(anchors.has(link!), link!)
-      else if (!/^https?:/.test(link!)) await t.resolves(access(`${root}${link}`), link!)
-    }
+for (const page of [...pages, ...chinesePages]) {
+  t.test(`${page} is one page long, and says where to go next`, async t => {
+    const lines = (await readFile(`${root}${page}`, 'utf8')).trimEnd().split('\n')
+    t.ok(lines.length <= 250, `${lines.length} lines`)
+    if (page === CONTENTS || originalOf(page) === 'README.md') return
+    t.match(lines.at(-1)!, originalOf(page) === page ? /^Next: .*\]\(/ : /^下一步：.*\]\(/)
   })
 }
