@@ -9,6 +9,7 @@ export default {
         'lib/brokers/redis/index.ts',
         'test/**/*.test.ts',
         'test/{run.ts,coverage-map.js,transpile.js}',
+        'test/guide/pictures.ts',
         'types/test/**/*.tst.ts',
         'test/soak/run.ts',
         // Programs that tests and the soak start in their own processes.
