@@ -44,7 +44,10 @@ async function dashboard (browser: Browser, address: string, colorScheme: 'light
   // The charts need some seconds with the streams open.
   await page.waitForFunction('Number(document.querySelector("#clients").textContent.replaceAll(/\\\\D/g, "")) > 500')
   await page.waitForFunction('Number(document.querySelector("#span").textContent) >= 25')
-  return await page.screenshot()
+  const picture = await page.screenshot()
+  await page.click('#fewer')
+  await page.locator('#answer', { hasNotText: '500' }).waitFor()
+  return picture
 }
 
 /** Both pages beside each other, as windows on a plain background. */
