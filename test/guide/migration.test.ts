@@ -1,35 +1,14 @@
 // The pages for users of other packages. Both programs of each pair run as they are printed there, and a client gets the
 // same from both.
-import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { readFile, readdir } from 'node:fs/promises'
 import { setTimeout } from 'node:timers/promises'
-import { pathToFileURL } from 'node:url'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
+import { pairsOf, programsOf, SETUP, start } from '../support/migration.js'
 import { root } from '../support/root.js'
 import { StreamClient } from '../support/stream-client.js'
 
-const OURS = 'fastify-sse-hub'
 const PAGES = `${root}examples/migration/`
-
-interface Pair {
-  readonly task: string
-  readonly theirs: string
-  readonly ours: string
-}
-
-/** The pairs of a page, each with the heading above it. Throws if a section has code that is not one block of each package. */
-function pairsOf (page: string): Pair[] {
-  const theirs = /^# From `(.+)`$/m.exec(page)?.[1]
-  return page.split(/^## /m).slice(1).flatMap(section => {
-    const task = section.slice(0, section.indexOf('\n'))
-    const blocks = [...section.matchAll(/^\*\*([^\n]+)\*\*\n\n```js\n(.*?)^```$/gms)]
-    const labels = blocks.map(([, label]) => label)
-    const fences = [...section.matchAll(/^```/gm)].length
-    if (fences === 0) return []
-    if (fences !== 4 || labels[0] !== theirs || labels[1] !== OURS) throw new Error(`no pair under "${task}": ${labels.join()}`)
-    return [{ task, theirs: blocks[0]![2]!, ours: blocks[1]![2]! }]
-  })
-}
 
 /** One program of a pair, as a server that listens. */
 class Side {
@@ -37,14 +16,9 @@ class Side {
   readonly #port: number
   readonly #clients: StreamClient[] = []
 
-  /** Runs code in its own module next to the examples, where the packages' names resolve. */
   static async start (t: Test, code: string): Promise<Side> {
-    const folder = await mkdtemp(`${root}examples/.migration-`)
-    t.teardown(() => rm(folder, { recursive: true }))
-    await writeFile(`${folder}/program.mjs`, `${code}\nexport { app }\n`)
-    const { app } = await import(pathToFileURL(`${folder}/program.mjs`).href) as { app: FastifyInstance }
-    await app.listen({ host: '127.0.0.1', port: 0 })
-    const side = new Side(app)
+    const { app, port } = await start(t, code)
+    const side = new Side(app, port)
     t.teardown(async () => {
       for (const client of side.#clients) client.destroy()
       await app.close()
@@ -52,9 +26,9 @@ class Side {
     return side
   }
 
-  private constructor (app: FastifyInstance) {
+  private constructor (app: FastifyInstance, port: number) {
     this.app = app
-    this.#port = (app.server.address() as { port: number }).port
+    this.#port = port
   }
 
   /** Resolves when the response's head has come. */
@@ -193,25 +167,24 @@ const tasks: Record<string, Task> = {
   }
 }
 
-const SETUP = 'Registering'
-const pages = await readdir(PAGES)
+/** Clients of socket.io speak another protocol, so that page has a test of its own. */
+const SOCKET_IO = 'socket-io.md'
+const pages = (await readdir(PAGES)).filter(page => page !== SOCKET_IO)
 
 for (const name of pages) {
   const pairs = pairsOf(await readFile(`${PAGES}${name}`, 'utf8'))
-  const setup = pairs.find(({ task }) => task === SETUP)!
-  /** A block that makes an app is a complete program. Other blocks need the setup before them. */
-  const program = (side: 'theirs' | 'ours', block: string): string => block.includes('Fastify(') ? block : `${setup[side]}\n${block}`
 
   t.test(`${name} has a pair for each task`, async t => {
     t.same(pairs.map(({ task }) => task), [SETUP, ...Object.keys(tasks)])
   })
 
   t.test(`${name}: a client gets the same from both sides`, { jobs: 4 }, async t => {
-    for (const { task, theirs, ours } of pairs) {
+    for (const { task } of pairs) {
       if (task === SETUP) continue
+      const { theirs, ours } = programsOf(pairs, task)
       t.test(task, { timeout: 10_000 }, async t => {
         const { visit, gets } = tasks[task]!
-        const sides = await Promise.all([Side.start(t, program('theirs', theirs)), Side.start(t, program('ours', ours))])
+        const sides = await Promise.all([Side.start(t, theirs), Side.start(t, ours)])
         const [fromTheirs, fromOurs] = await Promise.all(sides.map(visit))
         t.strictSame(fromTheirs, gets, 'theirs')
         t.strictSame(fromOurs, gets, 'ours')
@@ -220,13 +193,13 @@ for (const name of pages) {
   })
 
   t.test(`${name}: what changes for all does change`, async t => {
-    const { theirs, ours } = pairs.find(({ task }) => task === 'Opening a stream')!
+    const { theirs, ours } = programsOf(pairs, 'Opening a stream')
     const hook = "app.addHook('onSend', async (request, reply) => { reply.header('x-hook', 'ran') })"
     const open = async (code: string): Promise<[Side, StreamClient]> => {
       const side = await Side.start(t, `${code}\n${hook}`)
       return [side, await side.open('/events')]
     }
-    const [[left, leftClient], [right, rightClient]] = await Promise.all([open(program('theirs', theirs)), open(program('ours', ours))])
+    const [[left, leftClient], [right, rightClient]] = await Promise.all([open(theirs), open(ours)])
     t.equal(leftClient.header('x-hook'), undefined)
     t.equal(rightClient.header('x-hook'), 'ran')
 
@@ -243,5 +216,5 @@ for (const name of pages) {
 
 t.test('the index links every page', async t => {
   const index = await readFile(`${root}docs/migration.md`, 'utf8')
-  t.same([...index.matchAll(/\]\(\.\.\/examples\/migration\/([\w-]+\.md)\)/g)].map(([, page]) => page).sort(), pages.sort())
+  t.same([...index.matchAll(/\]\(\.\.\/examples\/migration\/([\w-]+\.md)\)/g)].map(([, page]) => page).sort(), [...pages, SOCKET_IO].sort())
 })
