@@ -84,6 +84,16 @@ const read = async (stream, end) => {
 }
 `
 
+/** For the code of pages: addresses are relative to the app that serves the page. */
+const PAGE = `
+import { EventSource as NodeEventSource } from 'eventsource'
+let origin = process.env.ADDRESS
+const address = () => origin ??= app.listeningOrigin
+globalThis.EventSource = class extends NodeEventSource { constructor (url) { super(new URL(url, address())) } }
+const { fetch: request } = globalThis
+globalThis.fetch = (url, init) => request(new URL(url, address()), init)
+`
+
 t.test('the tests that the documentation names are there', async t => {
   const texts = await Promise.all([...pages, 'SECURITY.md'].map(page => readFile(`${root}${page}`, 'utf8')))
   const named = new Set([...texts.join('\n').matchAll(/test\/[\w/-]+\.test\.ts/g)].map(([path]) => path))
@@ -147,13 +157,26 @@ for (const url of ['/events', '/rooms/1', '/feed', '/alerts', '/choice']) {
 await app.close()`), '/events \n/rooms/1 room-1\n/feed news,alerts,updates\n/alerts alerts\n/choice sports\n')
 })
 
-t.test('the four publishing calls run', async t => {
+t.test('the rooms are streams, and what is posted to one reaches it', async t => {
+  const { address } = await startServer(t, await program(t, blockWith('// rooms.mjs')))
+  const source = await opened(t, `${address}/rooms/7`)
+  const message = next(source, 'message')
+  const { id, recipients } = await (await post(`${address}/rooms/7`, { text: 'hi' })).json() as { id: string, recipients: number }
+  t.match(await message, { data: '{"text":"hi"}', lastEventId: id })
+  t.equal(recipients, 1)
+})
+
+t.test('the publishing calls run, with their options, and on a hub of a child context', async t => {
   const output = await run(t, `${APP}
 const clientId = 'someone'
 ${blockWith('await app.sse.toChannels(')}
 console.log(app.sse.stats().published)
+${blockWith("idempotencyKey: 'order-17-paid'")}
+console.log(app.sse.stats().published)
+${blockWith('await admin.register(sse')}
+console.log((await app.inject({ method: 'POST', url: '/admin/notice' })).json().recipients, app.sse.stats().published)
 await app.close()`)
-  t.equal(output, '4\n')
+  t.equal(output, '4\ntrue\n8\n0 8\n')
 })
 
 t.test('the chat room runs: who comes, who goes, who is there, what is said', async t => {
@@ -200,15 +223,45 @@ t.test('the progress of a task is followed from its beginning, and its end is th
   const late = new EventSource(`${address}/tasks/${id}/progress`)
   t.teardown(() => late.close())
   t.equal((await next(late, 'complete')).data, '{"result":"done"}')
+  // A stream that the page does not close would keep its process alive.
+  const output = await run(t, `${PAGE}${blockWith('await (await fetch(\'/tasks\'')}`, { ADDRESS: address })
+  t.match(output, /^(?:\d?0\n)*complete \{ result: 'done' \}\n$/)
 })
 
-t.test('the streamed answer runs', async t => {
-  const output = await run(t, `${APP}
-${blockWith('async function * tokens')}
-const response = await app.inject({ method: 'POST', url: '/answer', payload: { question: 'why not' } })
-console.log(response.body)
-await app.close()`)
-  t.same([...output.matchAll(/event: token\ndata: (.*)\n/g)].map(match => match[1]), ['"You"', '"asked:"', '"why"', '"not"'])
+const ANSWER = blockWith("app.post('/answer'")
+const ASK = blockWith('async function ask')
+
+t.test('the streamed answer is read in a page', async t => {
+  t.equal(await run(t, `${APP}${PAGE}
+${ANSWER}
+await app.listen({ port: 0, host: '127.0.0.1' })
+${ASK}
+await app.close()`), 'You\nasked:\nWhy\nnot?\n')
+})
+
+t.test('the answer of a model is passed on, its failure is told, and it stops when the reader leaves', async t => {
+  // The client of fetch() may have opened a connection ahead of time, for which app.close() would wait.
+  t.equal(await run(t, `${APP.replace('Fastify()', 'Fastify({ forceCloseConnections: true })')}${PAGE}
+${ANSWER.slice(0, ANSWER.indexOf('async function'))}
+${blockWith('chat/completions').replace(/^import .*/, '')}
+let stop
+const stopped = new Promise(resolve => { stop = resolve })
+const part = content => JSON.stringify({ choices: [{ delta: { content } }] })
+app.post('/v1/chat/completions', async (request, reply) => {
+  const { content } = request.body.messages[0]
+  if (content === 'fail') return await reply.code(500).send()
+  const client = reply.sse([], { broadcast: false, replay: 'none', greeting: false, retry: null })
+  await client.stream([part('It'), part(' depends'), part('')], { event: 'message', raw: true })
+  if (content === 'stay') return client.signal.addEventListener('abort', () => stop('the model has stopped'))
+  client.send('message', '[DONE]', { raw: true })
+  client.close()
+})
+process.env.MODEL_URL = await app.listen({ port: 0, host: '127.0.0.1' })
+${ASK}
+await ask('fail', () => {}).catch(error => console.log(error.message))
+await ask('stay', () => reading.abort(), reading.signal).catch(error => console.log(error.name))
+console.log(await stopped)
+await app.close()`), 'It\n depends\nThere is no answer\nAbortError\nthe model has stopped\n')
 })
 
 t.test('metadata tells who is there', async t => {
@@ -222,8 +275,8 @@ console.log(JSON.stringify(counts), office.map(({ metadata }) => metadata.user).
 await told
 bob.destroy()
 await new Promise(resolve => app.sse.once('leave', resolve))
-await app.close()`), `alice came to office
-bob came to office
+await app.close()`), `alice joined office
+bob joined office
 {"streams":2,"rooms":[{"name":"office","count":2}]} alice,bob
 bob left office
 alice left office
@@ -231,7 +284,7 @@ alice left office
 })
 
 t.test('history is as each route wants it', async t => {
-  t.equal(await run(t, `${BARE}${STREAMS}
+  t.equal(await run(t, `${BARE}${STREAMS}${PAGE}
 ${blockWith('historyMaxAge: 3_600_000 })\n\napp.get')}
 await app.sse.toChannel('alerts', 'alert', 'kept')
 const id = (await app.sse.toChannel('ticker', 'tick', 'kept')).id
@@ -240,7 +293,10 @@ for (const url of ['/news', '/alerts', '/ticker', '/alerts?lastEventId=' + id]) 
   await app.sse.send('live', null, { transient: true })
   console.log(url.replace(id, 'ID'), [...(await read(stream, 'live')).matchAll(/event: ([a-z]+)\\n/g)].map(([, name]) => name).join())
 }
-await app.close()`), '/news headline,live\n/alerts live\n/ticker live\n/alerts?lastEventId=ID live\n')
+${blockWith("new EventSource('/news')")}
+await new Promise(resolve => source.addEventListener('headline', resolve))
+source.close()
+await app.close()`), '/news headline,live\n/alerts live\n/ticker live\n/alerts?lastEventId=ID live\nload the state\nkept\n')
 })
 
 t.test('the state channels run', async t => {
@@ -248,9 +304,24 @@ t.test('the state channels run', async t => {
 ${blockWith("{ key: 'ACME', remove: true }")}
 console.log(key, JSON.stringify(data), id.endsWith('-2'), await app.sse.state('prices', 'price'))
 await app.close()`), 'ACME {"symbol":"ACME","price":102} true []\n')
-  t.equal(await run(t, `${blockWith('keyed(Price')}
+  // The page misses a broadcast while it is away. ACME has not changed, and is there again.
+  t.equal(await run(t, `${PAGE}
+import { setTimeout } from 'node:timers/promises'
+${blockWith('keyed(Price').replace('historySize: 10_000', 'historySize: 1, retry: 1')}
 console.log((await app.sse.state('prices', 'price')).map(({ key }) => key))
-await app.close()`), "[ 'ACME' ]\n")
+await app.listen({ port: 0, host: '127.0.0.1' })
+${blockWith("new EventSource('/prices')")}
+while (!prices.has('ACME')) await setTimeout(1)
+app.sse.clients()[0].close()
+for (const symbol of ['MISSED', 'KEPT']) await app.sse.send('price', { symbol, price: 1 })
+while (!prices.has('KEPT')) await setTimeout(1)
+while (!prices.has('LIVE')) {
+  await app.sse.toChannel('prices', 'price', { symbol: 'LIVE', price: 1 }, { transient: true })
+  await setTimeout(1)
+}
+console.log([...prices.keys()].sort().join())
+await app.close()
+process.exit()`), "[ 'ACME' ]\nACME,KEPT,LIVE\n")
 })
 
 t.test('heartbeats are events where they are wanted', async t => {
