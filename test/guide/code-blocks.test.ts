@@ -261,8 +261,8 @@ console.log(await read(await open('/'), 'event: heartbeat'))
 await app.close()`), 'event: heartbeat\ndata: {}\n')
 })
 
-t.test('the authenticated stream is for whom it is for, until the sign-out or the end of the token; a ticket opens another one', async t => {
-  // A token is good for eight hours. Here it is looked at when they are over.
+t.test('an authenticated stream is its user\'s, until the sign-out or the end of the token, and a ticket opens another one', async t => {
+  // The token is valid for eight hours. The route takes these eight hours as over.
   const untilExpiry = blockWith('request.user.exp * 1000').replace('- Date.now()', '- 8 * 3_600_000 $&')
   const code = blockWith('// notifications.mjs').replace('await app.listen', `${untilExpiry}\n${blockWith('ticketSign')}\n$&`)
   const { address } = await startServer(t, await program(t, code), { JWT_SECRET: 'secret', TICKET_SECRET: 'another secret' })
