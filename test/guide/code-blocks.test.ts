@@ -2,6 +2,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { access, readFile } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
+import { runInNewContext } from 'node:vm'
 import autoload from '@fastify/autoload'
 import { build } from 'esbuild'
 import { EventSource } from 'eventsource'
@@ -9,12 +11,14 @@ import Fastify from 'fastify'
 import t, { type Test } from 'tap'
 import ts from 'typescript'
 import { compileScript, parse } from 'vue/compiler-sfc'
+import { hubOptions } from '../../lib/options.js'
 import { buildApp, listen } from '../support/app.js'
 import { appFolder } from '../support/app-folder.js'
 import { until as waitFor, Visitors, withoutBrowser } from '../support/browser.js'
 import { without } from '../support/programs.js'
 import { pages, readPage, type Block } from '../support/pages.js'
-import { RedisServer, withoutRedis } from '../support/redis-server.js'
+import { exampleFile } from '../support/proxy.js'
+import { redisDatabase, RedisServer, withoutRedis } from '../support/redis-server.js'
 import { root } from '../support/root.js'
 import { startServer } from '../support/server-process.js'
 import { ended, spawnProgram, type Program } from '../support/spawn-program.js'
@@ -431,7 +435,7 @@ t.test('the described routes run, and their document shows both', async t => {
 
 const PAGES = {
   'the quick start': blockWith("new EventSource('/chat/lobby')"),
-  'an EventSource': blockWith("console.log('refused: it does not come back by itself')"),
+  'an EventSource': blockWith("console.log('refused: the browser does not reconnect')"),
   'connect()': blockWith('// typed and parsed'),
   'connect() with all that it can': blockWith('maxWait: 30_000')
 }
@@ -474,7 +478,7 @@ t.test('the code for pages runs in a browser', { skip: withoutBrowser }, async t
   const fresh = '"a first visit, or something is missing: load the state"'
   t.equal((await shown(PAGES['the quick start'], '{"text":"hi"}'))[0], fresh)
   t.equal((await shown(PAGES['an EventSource'], '"hi"'))[0], '"hi"')
-  await shown(PAGES['an EventSource'].replace("'/events'", "'/busy'"), '"refused: it does not come back by itself"')
+  await shown(PAGES['an EventSource'].replace("'/events'", "'/busy'"), '"refused: the browser does not reconnect"')
   t.same((await shown(PAGES['connect()'], '"info" "hi"')).slice(0, 3), ['"connecting"', '"open"', fresh])
   t.same((await shown(PAGES['connect() with all that it can'], '{"text":"hi"}')).slice(0, 3), ['"connecting" ""', '"open" ""', '"load the state"'])
 })
@@ -563,6 +567,57 @@ console.log(await app.sse.presence('room').then(present => present.length), app.
 await app.close()
 `, { REDIS_URL: `redis://sse:secret@127.0.0.1:${redis.port}` })
   t.match(output, /^join room\n1\n1 ready\n/)
+})
+
+t.test('the workers of a cluster share a hub over Redis', { skip: withoutRedis }, async t => {
+  const folder = await appFolder(t, {
+    'cluster.mjs': blockWith('cluster.fork()'),
+    'server.mjs': `${REDIS.app}
+app.get('/', (_request, reply) => { reply.header('x-worker', process.pid).sse() })
+app.post('/', () => app.sse.send('message', 'hi'))
+console.log(await app.listen({ port: 0, host: '127.0.0.1' }))`
+  })
+  const child = spawnProgram(t, `${folder}/cluster.mjs`, { env: { REDIS_URL: (await redisDatabase(t)).url } })
+  let output = ''
+  child.stdout.on('data', text => { output += text })
+  // Workers that listen on port 0 share one port.
+  await waitFor(() => output.trimEnd().split('\n').length === availableParallelism())
+  const address = output.split('\n')[0]!
+  const workers = new Set<string | null>()
+  const sources = await Promise.all(Array.from({ length: 2 * availableParallelism() }, async () => {
+    const source = new EventSource(address, {
+      fetch: async (url, init) => {
+        const response = await fetch(url, init)
+        workers.add(response.headers.get('x-worker'))
+        return response
+      }
+    })
+    t.teardown(() => source.close())
+    await next(source, 'sse:open')
+    return source
+  }))
+  t.ok(workers.size > 1 || availableParallelism() === 1)
+  const messages = sources.map(source => next(source, 'message'))
+  const { recipients } = await (await fetch(address, { method: 'POST' })).json() as { recipients: number }
+  t.ok(recipients < sources.length || workers.size === 1, 'each worker counts its own clients')
+  t.same((await Promise.all(messages)).map(({ data }) => data), sources.map(() => '"hi"'))
+})
+
+t.test('PM2 leaves an app the time that it may take to close', t => {
+  const module: { exports?: { apps: Array<{ script: string, kill_timeout: number }> } } = {}
+  runInNewContext(blockWith('kill_timeout: '), { module })
+  const [app] = module.exports!.apps
+  t.equal(app!.script, 'server.mjs')
+  t.ok(app!.kill_timeout > hubOptions({}).closeTimeout + 2000)
+  t.end()
+})
+
+t.test('the configurations of the proxies are those of the example files, which are tested', t => {
+  const settings = (text: string): string[] => text.split('\n').map(line => line.trim()).filter(line => line !== '' && !line.startsWith('#'))
+  for (const [proxy, part] of [['nginx', 'proxy_pass'], ['haproxy', 'option http-no-delay'], ['caddy', 'reverse_proxy']] as const) {
+    t.same(settings(blockWith(part)), settings(exampleFile(proxy)), proxy)
+  }
+  t.end()
 })
 
 t.test('binary data arrives as it was', async t => {
