@@ -1,13 +1,14 @@
 // All errors of the package, with their codes, messages and status codes. It must not know who throws them.
-import { createError, type FastifyErrorConstructor } from '@fastify/error'
+import { createError } from '@fastify/error'
 
 /** The page of the package that has a section for each code. */
 const PAGE = 'docs/reference/errors.md'
 
 /** Makes a class of errors whose messages end with the address of the section about their code. */
+// The return type is inferred, because TypeDoc asks for docstrings of the properties of a type that is written here.
 function createSSEError<Code extends string, Status extends number, Values extends unknown[] = [any?, any?, any?]> (
-  code: Code, message: string, status: Status, Base?: ErrorConstructor): FastifyErrorConstructor<{ code: Code, statusCode: Status }, Values> {
-  return createError(code, `${message} (see ${PAGE}#${code.toLowerCase()})`, status, Base)
+  code: Code, message: string, status: Status, Base?: ErrorConstructor) {
+  return createError<Code, Status, Values>(code, `${message} (see ${PAGE}#${code.toLowerCase()})`, status, Base)
 }
 
 /**
