@@ -98,7 +98,7 @@ export interface SSEStats {
   connections: number
   /** Streams refused since start: by `maxClients`, by `maxClientsPerKey`, or because the hub was closing. */
   refused: number
-  /** Events accepted since start. */
+  /** Events that the broker gave to this instance since start, whichever instance published them. */
   published: number
   /** Live events written to clients since start, counted once per client. */
   delivered: number

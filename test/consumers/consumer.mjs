@@ -1,5 +1,6 @@
 // JavaScript as an ES module: a client receives an event over a real connection.
 import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
 import { get } from 'node:http'
 import Fastify from 'fastify'
 import { EventSource } from 'eventsource'
@@ -41,5 +42,9 @@ assert.deepEqual(message, { hello: 'there' })
 console.log('ES module: its client receives an event')
 
 await app.close()
-await assert.rejects(app.sse.send('late', 1), SSE_ERR_CLOSED)
+const refused = await app.sse.send('late', 1).catch(error => error)
+assert(refused instanceof SSE_ERR_CLOSED)
+const [, page, anchor] = /\(see (\S+)#(\S+)\)$/.exec(refused.message)
+assert.equal(anchor, 'sse_err_closed')
+assert.match(await readFile(new URL(page, import.meta.resolve('fastify-sse-hub/package.json')), 'utf8'), /^## SSE_ERR_CLOSED$/m)
 console.log('ES module: receives an event')

@@ -385,6 +385,50 @@ console.log(refused.statusCode, refused.json().message)
 await app.close()`), 'SSE_ERR_INVALID_DATA\ntrue\n503 Too many streams are open\n')
 })
 
+t.test('errors are told by their classes, and a publish in doubt is repeated with its key', async t => {
+  t.equal(await run(t, `${BARE}
+const published = []
+const broker = {
+  start () {},
+  publish ({ name, data }, key) {
+    published.push([name, data, key])
+    return published.length === 2 ? Promise.reject(new SSE_ERR_BROKER_UNAVAILABLE('no answer', true)) : { id: 'epoch-1', recipients: 0 }
+  },
+  head: () => 'epoch-0',
+  position: () => -1,
+  close () {}
+}
+await app.register(sse, { broker })
+const report = 'x'.repeat(2 ** 20)
+${blockWith("url: '/reports/7'")}
+${blockWith('const idempotencyKey = randomUUID()')}
+const [[, data], [, , first], [, , second]] = published
+console.log(published.length, data, first === second, first.length)
+await app.close()`), '3 {"url":"/reports/7"} true 36\n')
+})
+
+t.test('the answer to a refused stream is as it stands there', async t => {
+  const app = await buildApp(t, { maxClients: 0 })
+  app.get('/', (_request, reply) => { reply.sse() })
+  t.same((await app.inject('/')).json(), JSON.parse(blockWith('"error": "Service Unavailable"').replace('All 100', 'All 0')))
+})
+
+t.test('options of each kind are taken', async t => {
+  t.equal(await run(t, `${blockWith('// options of one event')}${STREAMS}
+const stream = await open('/orders/7')
+await app.sse.send('news', 'not for a private stream')
+console.log((await app.inject({ method: 'POST', url: '/orders/7/paid' })).json().recipients, (await read(stream, '{"paid":true}')).includes('news'))
+console.log((await app.sse.state('order-7', 'status')).length)
+await app.close()`), '1 false\n1\n')
+})
+
+t.test('the hub is listened to', async t => {
+  t.match(await run(t, `${APP}${STREAMS}
+${blockWith('[...client.channels].join()')}
+await open('/news')
+await app.close()`), /^event \S+ was for 0 of 0 clients\n~\S+ is in news\ndisconnected: shutdown\n$/)
+})
+
 t.test('the limits are taken', async t => {
   t.equal(await run(t, `${BARE}${STREAMS}
 ${blockWith('maxClientsPerKey: 20,').replace('maxClientsPerKey: 20', 'maxClientsPerKey: 1')}

@@ -31,22 +31,22 @@ async function membersOf (file: string, name: string): Promise<string[]> {
   return found.members.map(member => (member.name as ts.Identifier).text)
 }
 
-const TABLES: Array<[heading: string, ...interfaces: Array<[file: string, name: string]>]> = [
+const TABLES: Array<[heading: string, members: [file: string, name: string]]> = [
   ['Registration options', ['types/plugin.ts', 'SSEPluginOptions']],
   ['Stream options', ['types/client.ts', 'SSEConnectOptions']],
   ['Publishing options', ['types/hub.ts', 'SSEPublishOptions']],
-  ['The hub', ['types/hub.ts', 'SSEHub'], ['types/hub.ts', 'SSEHubEvents'], ['types/hub.ts', 'SSEStats']],
+  ['The hub', ['types/hub.ts', 'SSEHub']],
+  ['Events of the hub', ['types/hub.ts', 'SSEHubEvents']],
+  ['Figures of `stats()`', ['types/hub.ts', 'SSEStats']],
   ['Clients', ['types/client.ts', 'SSEClient']],
   ['Compression', ['types/client.ts', 'SSECompressOptions']],
   ['Options of `connect()`', ['lib/browser/connect.ts', 'StreamOptions']],
   ['Options of `redisBroker()`', ['lib/brokers/redis/index.ts', 'RedisBrokerOptions']]
 ]
 
-for (const [heading, ...interfaces] of TABLES) {
+for (const [heading, [file, name]] of TABLES) {
   t.test(`"${heading}" has each member in a table, and no other`, async t => {
-    const members = await Promise.all(interfaces.map(([file, name]) => membersOf(file, name)))
-    // Some names are there twice: `clients` is a method of the hub and a figure of its `stats()`.
-    t.same([...new Set(named(heading))].sort(), [...new Set(members.flat())].sort())
+    t.same(named(heading).sort(), (await membersOf(file, name)).sort())
   })
 }
 
@@ -67,6 +67,14 @@ t.test('the defaults of the registration are those that the page says', async t 
 t.test('each error is in a table, with its status', async t => {
   const rows = rowsOf(section('Errors')).map(([code, status]) => [codeOf(code!)[0], Number(status)])
   t.same(rows.sort(), Object.entries(errors).map(([code, SSEError]) => [code, new (SSEError as unknown as new () => { statusCode: number })().statusCode]).sort())
+})
+
+t.test('each message of an error ends with the address of the section about its code', async t => {
+  for (const [code, SSEError] of Object.entries(errors)) {
+    const { message } = new (SSEError as unknown as new () => Error)()
+    const [, page, anchor] = / \(see (\S+)#(\S+)\)$/.exec(message)!
+    t.same(english.get(page!)!.filter(({ heading }) => anchorOf(heading) === anchor).map(({ heading }) => heading), [code])
+  }
 })
 
 /** What must be the same in both languages: code, figures, tables, and where links lead. */
@@ -144,6 +152,14 @@ for (const page of [...pages, ...chinesePages, 'CONTRIBUTING.md', 'SECURITY.md',
 t.test('the table of contents links each page', async t => {
   const linked = english.get(CONTENTS)!.flatMap(section => linksOf(CONTENTS, section))
   for (const page of pages) if (page !== CONTENTS && page !== 'README.md') t.ok(linked.includes(page), page)
+})
+
+t.test('llms.txt has the form of llmstxt.org, and links each English page', async t => {
+  const [title, ...sections] = readPage('llms.txt')
+  t.match(title, { level: 1, heading: 'fastify-sse-hub', text: /^\n\n> [^\n]+\n/ })
+  t.ok(sections.every(({ level }) => level === 2), 'its sections are not divided')
+  for (const { heading, text } of sections) for (const line of text.trim().split('\n')) t.match(line, /^- \[[^\]]+\]\([^)]+\): ./, heading)
+  t.same(sections.flatMap(section => linksOf('llms.txt', section)).sort(), [...pages].sort())
 })
 
 for (const page of [...pages, ...chinesePages]) {
