@@ -236,10 +236,10 @@ for (const name of pages) {
 
     const closing = left.app.close()
     while (left.app.server.listening) await setTimeout(5)
-    t.notOk(leftClient.closed, 'theirs waits for its client')
-    leftClient.destroy()
+    // The client still reads what was written before this.
+    left.app.server.closeAllConnections()
     await Promise.all([closing, leftClient.untilClosed()])
-    t.notOk(leftClient.whole, 'it never ended the stream')
+    t.notOk(leftClient.whole, 'theirs does not end the stream, so it waits for its client')
   })
 }
 
