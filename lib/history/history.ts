@@ -38,7 +38,7 @@ export class History {
     return this.#timeline.count
   }
 
-  /** Bytes that all of it takes, overhead included. */
+  /** Bytes that all of it takes, overhead included, without the targets that are only known to be empty. */
   get bytes (): number {
     return this.#timeline.bytes + this.#targets.bytes
   }
