@@ -27,8 +27,9 @@ t.test('until they are removed, no client gets them, and a client that missed th
   const { id } = await app.sse.toChannel('room', 'old', 0, { key: 'a' })
   for (let n = 0; n < 5000; n++) app.sse.toChannels(['room', 'other'], 'old', n)
   letPass(2 * HOUR)
-  await app.sse.toChannel('room', 'new', 1)
+  const published = app.sse.toChannel('room', 'new', 1)
   t.ok(app.sse.stats().historyEvents > 4000)
+  await published
   const stream = await open('room', { lastEventId: id })
   t.strictSame(await receivedNames(stream), ['new'])
   t.match(JSON.parse(stream.raw.events[0]!.data), { recovered: false })
@@ -43,6 +44,7 @@ t.test('a publish removes more than it adds, and they are counted out once', asy
   t.equal(history.count, 993)
   history.expireOf(['a'])
   t.equal(history.count, 993, 'the other target has them')
+  t.strictSame([[...history.range(['a'], 0, 1001)], history.lost(['a'], 999, -1), history.lost(['a'], 1000, -1)], [[], true, false])
   for (let position = 1002; history.count > position - 1001; position++) history.add(keptEvent(position, 'x'), ['b'])
   t.equal(history.expire(), false)
   history.skipTo(2000)

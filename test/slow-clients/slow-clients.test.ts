@@ -311,3 +311,33 @@ t.test('an event that is as large as may wait is not too much for a client that 
     t.equal(app.sse.stats().slowDisconnects, 0)
   }
 })
+
+t.test('a client that drains events as large as maxBufferedBytes one after the other is never slow', async t => {
+  const { app, open } = await unixHub(t)
+  const disconnects = recordDisconnects(app)
+  const { reader, client } = await open()
+  const data = 'x'.repeat(1024 * 1024 - 100)
+  // It takes some 12 kB each millisecond at most, as over 100 Mbit/s.
+  let left = true
+  const drain = (async () => {
+    while (left) {
+      reader.pause()
+      await new Promise(resolve => setTimeout(resolve, 5))
+      reader.resume()
+      await new Promise(resolve => setImmediate(resolve))
+    }
+  })()
+  let waited = 0
+  for (let n = 1; n <= 5; n++) {
+    const arrived = n % 2 === 0 ? client.send('message', data, { raw: true }) : app.sse.send('message', data, { raw: true })
+    await new Promise(resolve => setImmediate(resolve))
+    waited = Math.max(waited, app.sse.stats().bufferedBytes)
+    await arrived
+    await reader.until(() => reader.own.length === n)
+  }
+  left = false
+  await drain
+  t.ok(waited > 500_000, `${waited} bytes waited`)
+  t.same(disconnects, [])
+  t.equal(app.sse.stats().slowDisconnects, 0)
+})
