@@ -9,6 +9,13 @@ const SLICE = 2
 const SHORT_SLICE = 0.1
 /** Visits between two looks at the clock. The visits between them are given the same time. */
 const LOOK = 8
+/** Where visits take longer than this, in milliseconds, the clock is looked at after each. */
+const LONG_VISIT = SLICE / LOOK
+/**
+ * How many schedulers of this process are in the middle of a round. They share the time of a slice, because there is one event loop
+ * for all hubs. Example: ten hubs have long lines, so each has slices of 0.2 ms.
+ */
+let between = 0
 
 /** What the scheduler visits. */
 export interface Visited {
@@ -51,6 +58,8 @@ export class Scheduler {
   /** The clients of the next round. */
   #next: Visited[] = []
   #scheduled = false
+  /** Visits until the next look at the clock. */
+  #look = LOOK
   /** Whether something was published since the last slice, and when that slice ended. */
   #published = false
   #endedAt = 0
@@ -110,8 +119,8 @@ export class Scheduler {
 
   #schedule (): void {
     if (this.#scheduled) return
-    this.#scheduled = true
     setImmediate(this.#slice)
+    this.#scheduled = true
   }
 
   // A slice ends after a time, and not after a number of visits. Between slices other requests are served. The clients that still
@@ -131,18 +140,28 @@ export class Scheduler {
 
   #visitSome (): void {
     if (this.#at === this.#round.length) this.#beginRound()
+    else between--
     const round = this.#round
     let now = performance.now()
-    const end = now + (this.#published ? Math.min(SLICE, Math.max(SHORT_SLICE, now - this.#endedAt)) : SLICE)
+    const longest = SLICE / (between + 1)
+    const end = now + (this.#published ? Math.min(longest, Math.max(SHORT_SLICE, now - this.#endedAt)) : longest)
     this.#published = false
+    let long = false
     while (this.#at < round.length) {
       const visited = round[this.#at++]!
       visited.queued = false
       this.#visit(visited, now)
-      if (this.#at % LOOK !== 0) continue
+      if (this.#at % this.#look !== 0) continue
+      const before = now
       now = performance.now()
+      if (now - before > this.#look * LONG_VISIT) {
+        long = true
+        this.#look = 1
+      }
       if (now > end) break
     }
+    if (!long) this.#look = LOOK
+    if (this.#at < round.length) between++
     this.#endedAt = now
     this.watcher?.visited(this.visits)
     if (this.#at === round.length) this.#endRound()

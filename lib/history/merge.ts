@@ -16,6 +16,8 @@ interface Reader<Item extends Placed> {
   readonly line: Line<Item>
   index: number
   item: Item
+  /** That of the item. The heap compares it often, and each look at an item may wait for memory. */
+  position: number
 }
 
 /** Reads the items after a position in order. The lines must not change meanwhile. */
@@ -29,7 +31,7 @@ export class Merge<Item extends Placed> {
     for (const line of lines) {
       const index = line.indexAfter(after)
       const item = line.at(index)
-      if (item !== undefined) this.#readers.push({ line, index, item })
+      if (item !== undefined) this.#readers.push({ line, index, item, position: item.position })
     }
     this.#order()
   }
@@ -45,13 +47,13 @@ export class Merge<Item extends Placed> {
    */
   pass (): void {
     const readers = this.#readers
-    const { position } = this.next!
     this.work++
-    while (this.next?.position === position) {
+    const { position } = readers[0]!
+    do {
       const reader = readers[0]!
       this.#move(reader, reader.line.indexBehind(reader.index))
       this.#sink(0)
-    }
+    } while (readers.length > 0 && readers[0]!.position === position)
   }
 
   /** Passes all items up to a position, without a look at each of them. */
@@ -61,7 +63,7 @@ export class Merge<Item extends Placed> {
     // Backwards, because `#move` puts the last reader in the place of one that is at its end.
     for (let at = readers.length - 1; at >= 0; at--) {
       const reader = readers[at]!
-      if (reader.item.position > position) continue
+      if (reader.position > position) continue
       this.work++
       this.#move(reader, reader.line.indexAfter(position), at)
     }
@@ -74,6 +76,7 @@ export class Merge<Item extends Placed> {
     if (item !== undefined) {
       reader.index = index
       reader.item = item
+      reader.position = item.position
       return
     }
     const last = this.#readers.pop()!
@@ -89,12 +92,12 @@ export class Merge<Item extends Placed> {
     const readers = this.#readers
     if (readers.length < 2) return
     const reader = readers[at]!
-    const { position } = reader.item
+    const { position } = reader
     for (;;) {
       let below = 2 * at + 1
       if (below >= readers.length) break
-      if (below + 1 < readers.length && readers[below + 1]!.item.position < readers[below]!.item.position) below++
-      if (readers[below]!.item.position >= position) break
+      if (below + 1 < readers.length && readers[below + 1]!.position < readers[below]!.position) below++
+      if (readers[below]!.position >= position) break
       readers[at] = readers[below]!
       at = below
     }

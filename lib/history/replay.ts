@@ -97,7 +97,6 @@ export class Replays {
   /** Whether events that the replay has not reached were removed, and the client does not know that yet. */
   lost (replay: Replay): boolean {
     if (replay.cursor >= replay.end) return false
-    this.#history.expire()
     this.#history.expireOf(replay.targets)
     return this.#history.lost(replay.targets, replay.cursor, replay.told)
   }

@@ -36,7 +36,6 @@ export class States {
    */
   async of (target: string, event: string): Promise<SSEState[]> {
     await this.#complete(target)
-    this.#history.expire()
     this.#history.expireOf([target])
     const key = `${target}\n${event}`
     const mark = this.#history.statesMark(target)

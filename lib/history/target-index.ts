@@ -24,6 +24,10 @@ export class TargetIndex {
   #sharedFloor = 0
   #sharedFloorTick = 0
 
+  /**
+   * Without the empty targets, whose number has a limit of its own: they can't make room for an event. Else 10,000 of them would take
+   * 4 MB of a small history, and keep nothing in it.
+   */
   get bytes (): number {
     return this.#bytes
   }
@@ -38,7 +42,7 @@ export class TargetIndex {
     if (history === undefined) {
       history = new TargetHistory(target, this.#sharedFloor, this.#sharedFloorTick)
       this.#targets.set(target, history)
-      this.#bytes += TARGET_OVERHEAD + stringBytes(target)
+      this.#bytes += costOf(history)
     }
     return history
   }
@@ -55,19 +59,21 @@ export class TargetIndex {
   }
 
   addEmpty (history: TargetHistory): void {
+    if (this.#empty.has(history)) return
     this.#empty.add(history)
+    this.#bytes -= costOf(history)
     if (this.#empty.size > MAX_EMPTY) this.forget(this.#empty.values().next().value!)
   }
 
   deleteEmpty (history: TargetHistory): void {
-    this.#empty.delete(history)
+    if (this.#empty.delete(history)) this.#bytes += costOf(history)
   }
 
   /** Forgets a target of which nothing is kept. */
   forget (history: TargetHistory): void {
+    this.deleteEmpty(history)
     this.#targets.delete(history.name)
-    this.#empty.delete(history)
-    this.#bytes -= TARGET_OVERHEAD + stringBytes(history.name)
+    this.#bytes -= costOf(history)
     // Neither goes back. The target may have lost its last event long ago: say at tick 3, while another one was forgotten at tick 9.
     // With a tick of 3, the loss of tick 9 would be hidden from a replay that knows of losses up to tick 5.
     this.setSharedFloor(Math.max(this.#sharedFloor, history.highestFloor), Math.max(this.#sharedFloorTick, history.latestFloorTick))
@@ -84,4 +90,8 @@ export class TargetIndex {
     this.#sharedFloor = floor
     this.#sharedFloorTick = tick
   }
+}
+
+function costOf ({ name }: TargetHistory): number {
+  return TARGET_OVERHEAD + stringBytes(name)
 }

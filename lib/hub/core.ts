@@ -62,6 +62,8 @@ export class HubCore {
   readonly #heartbeat: Heartbeat
   readonly #vanishing: Vanishing
   readonly #metrics: Metrics | null
+  /** Goes on to remove old events. */
+  #expiring: NodeJS.Immediate | undefined
   /** Whether the broker has started. */
   #started = false
   #closing: Promise<void> | null = null
@@ -128,13 +130,19 @@ export class HubCore {
       gone: client => this.connections.disconnect(client, 'client'),
       failed: (client, error) => this.connections.failed(client, error),
       tick: () => {
-        this.#history.expire()
+        this.#expire()
         this.#slowLog.report()
         this.admission.log.report()
       }
     }, heartbeatInterval, stallTimeout)
     this.stats = new Stats(broker, registry, () => this.#buffering.bytes(this.scheduler.inLine() as Iterable<Client>), counters, this.#history, this.#log)
     this.#metrics = options.metrics === null ? null : new Metrics(options.metrics, () => this.stats.readAnyhow(), fanoutTimer!)
+  }
+
+  /** Removes old events, some in each turn: very many may become too old at once. */
+  #expire (): void {
+    clearImmediate(this.#expiring)
+    if (this.#history.expire()) this.#expiring = setImmediate(() => this.#expire()).unref()
   }
 
   /** Gives what a client asks of its hub to the part that does it. */
@@ -208,6 +216,7 @@ export class HubCore {
   async #close (): Promise<void> {
     this.admission.close()
     this.#heartbeat.stop()
+    clearImmediate(this.#expiring)
     const streams = timeLimit(this.options.closeTimeout)
     await this.connections.close(streams.over)
     await Promise.race([this.#vanishing.close(), streams.over])

@@ -94,7 +94,7 @@ export class Heartbeat {
     try {
       if (!client.alive) this.#host.gone(client)
       else if (now - client.stuckSince(now) >= this.#stallTimeout || this.#host.vanishing.has(client, now)) this.#stalled(client)
-      else if (now - client.writtenAt >= this.#interval) client.beat()
+      else if (client.quietFor(now) >= this.#interval) client.beat()
     } catch (error) {
       this.#host.failed(client, error)
     }

@@ -27,8 +27,13 @@ export const kOwn = Symbol('fastify-sse-hub.own')
 
 interface StreamingReply extends FastifyReply {
   [kClient]: Client | null
-  [kOwn]: Record<'send' | 'sent', PropertyDescriptor | undefined> | null
+  [kOwn]: Own | null
 }
+
+type Own = Record<'send' | 'sent', PropertyDescriptor | undefined>
+
+/** What nearly all replies have of their own: they share it, to save memory. */
+const NOTHING: Own = { send: undefined, sent: undefined }
 
 /** The mark that `isThrown` found last. No reply has this first one. */
 let kReplyIsError = Symbol('fastify-sse-hub.unknown')
@@ -83,7 +88,9 @@ export function release (reply: FastifyReply): void {
 /** Gives the reply the overrides. What it had of its own in their place, e.g. the `send` of a plugin that logs answers, is kept. */
 function override (reply: FastifyReply): void {
   const streaming = reply as StreamingReply
-  streaming[kOwn] = { send: Object.getOwnPropertyDescriptor(reply, 'send'), sent: Object.getOwnPropertyDescriptor(reply, 'sent') }
+  const send = Object.getOwnPropertyDescriptor(reply, 'send')
+  const sent = Object.getOwnPropertyDescriptor(reply, 'sent')
+  streaming[kOwn] = send === undefined && sent === undefined ? NOTHING : { send, sent }
   Object.defineProperties(reply, OVERRIDES)
 }
 

@@ -3,7 +3,8 @@
 import { Readable } from 'node:stream'
 import { guarded } from '../guarded.js'
 
-type Listener = (...args: unknown[]) => void
+/** One of `once` has the listener that it was made of. */
+type Listener = ((...args: unknown[]) => void) & { readonly listener?: Listener }
 
 /**
  * It stands in for a `Readable`, which costs 3 KB a connection, and has only the members that Fastify and
@@ -26,12 +27,14 @@ export abstract class Payload {
       this.off(event, once)
       listener.apply(this, args)
     }
+    // By this property, Node's own `off` finds it too.
+    once.listener = listener
     return this.on(event, once)
   }
 
   off (event: string, listener: Listener): this {
     this.#readable?.off(event, listener)
-    this.#listeners = this.#listeners?.filter(entry => entry[0] !== event || entry[1] !== listener) ?? null
+    this.#listeners = this.#listeners?.filter(([of, its]) => of !== event || (its !== listener && its.listener !== listener)) ?? null
     return this
   }
 

@@ -131,16 +131,23 @@ export class PlainBatch extends Batch {
 /** The lists of one hub that have a `next`. */
 export class Batches {
   readonly #touched: Batch[] = []
+  /** The event of these lists' `next`. */
+  #frame: Frame | null = null
 
   /**
    * The list with one more event. Within one publish the same list gives the same list. So clients that wait for the same
    * events hold one object, whatever their channels are, and its bytes are made once.
    */
   add (batch: Batch, frame: Frame): Batch {
+    // A publish that broke off has not forgotten its own. They must not give its event to clients of other channels.
+    if (this.#frame !== frame) {
+      this.forgetMemos()
+      this.#frame = frame
+    }
     let next = batch.next
     if (next === null) {
-      next = batch.next = batch.with(frame)
       this.#touched.push(batch)
+      next = batch.next = batch.with(frame)
     }
     batch.holders--
     next.holders++
@@ -154,5 +161,6 @@ export class Batches {
   forgetMemos (): void {
     for (const batch of this.#touched) batch.next = null
     this.#touched.length = 0
+    this.#frame = null
   }
 }

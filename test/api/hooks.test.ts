@@ -1,5 +1,5 @@
 // Hooks of the application around a stream: what they may change, and what happens if they fail.
-import { pipeline, Readable, Transform } from 'node:stream'
+import { PassThrough, pipeline, Readable, Transform } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 import { buildApp, listen } from '../support/app.js'
@@ -660,8 +660,33 @@ t.test('a hook may add listeners to the payload with every method of an emitter,
     const never = (): void => { heard.push('never') }
     stream.addListener('end', never)
     stream.removeListener('end', never)
+    stream.once('end', never)
+    stream.off('end', never)
     stream.once('end', () => heard.push('end'))
     return payload
+  })
+  const client = await openStream(t, await serve(app))
+  await checkReceives(t, app.sse, client)
+  app.sse.clients()[0]!.close()
+  await client.until(() => client.complete)
+  t.same(heard, ['end'])
+})
+
+t.test('a hook that reads the payload may remove what it has added with once(), before it reads or after', async t => {
+  const app = await buildApp(t)
+  const heard: string[] = []
+  app.addHook('onSend', async (_request, reply, payload) => {
+    if (!isEventStream(reply)) return payload
+    const stream = payload as Readable
+    const before = (): void => { heard.push('before') }
+    const after = (): void => { heard.push('after') }
+    stream.once('end', before)
+    stream.once('end', () => heard.push('end'))
+    const through = stream.pipe(new PassThrough())
+    stream.once('end', after)
+    stream.off('end', before)
+    stream.off('end', after)
+    return through
   })
   const client = await openStream(t, await serve(app))
   await checkReceives(t, app.sse, client)

@@ -1,5 +1,7 @@
 // Clients that run in browsers. Each comes back in its own way.
 import { readFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import type { FastifyInstance } from 'fastify'
 import type { Page } from 'playwright-core'
@@ -9,6 +11,7 @@ import { open, shows, until, Visitors, withoutBrowser } from '../support/browser
 import { comesBack, NAMES, type Got, type Kind, type Listener } from '../support/comeback.js'
 import { nextDisconnect } from '../support/disconnects.js'
 import { root } from '../support/root.js'
+import { servePage } from '../support/serve-page.js'
 
 /** Records what a page has got, if the page does not show it. */
 const RECORD = `
@@ -37,7 +40,7 @@ const FETCH = `
 const TURN_HIDDEN = 'hidden => { Object.defineProperty(document, "hidden", { value: hidden, configurable: true }); document.dispatchEvent(new Event("visibilitychange")) }'
 
 /** Greetings are text. All other events are HTML. */
-const HTMX_PAGE = `
+const HTMX_2_PAGE = `
   <body hx-ext="sse"><div sse-connect="/stream">
     <p sse-swap="sse:open" hx-swap="beforeend"></p>
     <p id="latest" sse-swap="message"></p>
@@ -49,19 +52,23 @@ const HTMX_RECORD = `({
   recovered: [...document.querySelector('p').textContent.matchAll(/"recovered":(true|false)/g)].map(([, recovered]) => recovered === 'true')
 })`
 
+/** htmx 4 swaps in events without a name, and dispatches the others. The hub names each event. */
+const HTMX_4_PAGE = `
+  <body><p></p>
+  <div hx-sse:connect="/stream" hx-target="#all" hx-swap="beforeend"></div>
+  <ol id="all"></ol>`
+
+const HTMX_4_DISPATCHED = `
+  for (const name of ['sse:open', 'message']) document.addEventListener(name, ({ detail }) => { document.querySelector('p').append(detail.data) })`
+
+const HTMX_4_UNNAMED = `
+  document.addEventListener('htmx:sse:before:message', ({ detail: { message } }) => { if (message.event !== 'sse:open') message.event = '' })`
+
 /** After a refusal the extension makes a new EventSource. This gives the last id to it. */
-const HTMX_RESUMES = `
+const HTMX_2_RESUMES = `
   let lastEventId = ''
   document.addEventListener('htmx:sseMessage', event => { lastEventId = event.detail.lastEventId || lastEventId })
   htmx.createEventSource = url => new EventSource(lastEventId === '' ? url : url + '?lastEventId=' + encodeURIComponent(lastEventId))`
-
-/** Serves a page and the scripts that it loads. */
-function servePage (app: FastifyInstance, scripts: readonly string[], body = '<body>'): void {
-  app.get('/', async (_request, reply) => reply.type('text/html').send(
-    `<!doctype html><html lang="en"><meta charset="utf-8"><title>a client</title>${scripts.map((_script, n) => `<script src="/${n}.js"></script>`).join('')}${body}`
-  ))
-  for (const [n, script] of scripts.entries()) app.get(`/${n}.js`, async (_request, reply) => reply.type('text/javascript').send(script))
-}
 
 /** Makes a page a client for `comesBack()`. */
 function listenerOf (page: Page, record: string): Listener {
@@ -70,6 +77,14 @@ function listenerOf (page: Page, record: string): Listener {
       await until(async () => await page.evaluate<string | undefined>(`${record}.events.at(-1)?.data`) === data)
       return page.evaluate<Got>(record)
     }
+  }
+}
+
+/** For a client that closes its stream while its page is hidden. */
+function hiding (page: Page): Required<Pick<Listener, 'losses' | 'comeBack'>> {
+  return {
+    losses: [{ title: 'its page is hidden', reason: 'client', lose: () => page.evaluate(`(${TURN_HIDDEN})(true)`) }],
+    comeBack: () => page.evaluate(`document.hidden && (${TURN_HIDDEN})(false)`)
   }
 }
 
@@ -98,7 +113,11 @@ t.test('clients in a browser', { skip: withoutBrowser }, async t => {
   }
   const bundle = await build({ stdin: { contents: FETCH, resolveDir: root }, bundle: true, write: false })
   const fetchEventSource = bundle.outputFiles[0]!.text
-  const htmx = await Promise.all([import.meta.resolve('htmx.org/dist/htmx.js'), import.meta.resolve('htmx-ext-sse/sse.js')].map(url => readFile(new URL(url), 'utf8')))
+  // htmx-ext-sse brings the htmx 2 that it is for.
+  const extension = createRequire(import.meta.resolve('htmx-ext-sse/sse.js'))
+  const readAll = async (paths: readonly string[]): Promise<string[]> => Promise.all(paths.map(path => readFile(path, 'utf8')))
+  const htmx2 = await readAll([extension.resolve('htmx.org/dist/htmx.js'), extension.resolve('htmx-ext-sse/sse.js')])
+  const htmx4 = await readAll([import.meta.resolve('htmx.org/dist/htmx.js'), import.meta.resolve('htmx.org/dist/ext/hx-sse.js')].map(url => fileURLToPath(url)))
 
   await t.test('the browser\'s own EventSource comes back by itself', async t => {
     const resumptions = await comesBack(t, {
@@ -147,11 +166,7 @@ t.test('clients in a browser', { skip: withoutBrowser }, async t => {
       reads: text => text.replace(/^\n+/, ''),
       async start (t, origin) {
         const page = await come(t, origin)
-        return {
-          ...listenerOf(page, 'record'),
-          losses: [{ title: 'its page is hidden', reason: 'client', lose: () => page.evaluate(`(${TURN_HIDDEN})(true)`) }],
-          comeBack: () => page.evaluate(`document.hidden && (${TURN_HIDDEN})(false)`)
-        }
+        return { ...listenerOf(page, 'record'), ...hiding(page) }
       }
     })
     t.ok(resumptions.every(({ header }) => header))
@@ -175,18 +190,18 @@ t.test('clients in a browser', { skip: withoutBrowser }, async t => {
     start: async (t, origin) => listenerOf(await come(t, origin), HTMX_RECORD)
   }
 
-  await t.test('the sse extension of htmx comes back by itself', async t => {
-    const resumptions = await comesBack(t, { ...htmxKind, routes: app => servePage(app, htmx, HTMX_PAGE) })
+  await t.test('the sse extension of htmx 2 comes back by itself', async t => {
+    const resumptions = await comesBack(t, { ...htmxKind, routes: app => servePage(app, htmx2, HTMX_2_PAGE) })
     t.ok(resumptions.every(({ header }) => header))
   })
 
-  await t.test('the sse extension of htmx comes back even where it was refused, if it is given the last id', async t => {
+  await t.test('the sse extension of htmx 2 comes back even where it was refused, if it is given the last id', async t => {
     let refuse = (): void => {}
     const resumptions = await comesBack(t, {
       dress: html,
       routes (app) {
         refuse = refuser(app)
-        servePage(app, [...htmx, HTMX_RESUMES], HTMX_PAGE)
+        servePage(app, [...htmx2, HTMX_2_RESUMES], HTMX_2_PAGE)
       },
       start: async (t, origin) => ({
         ...listenerOf(await come(t, origin), HTMX_RECORD),
@@ -204,12 +219,12 @@ t.test('clients in a browser', { skip: withoutBrowser }, async t => {
     t.ok(resumptions.slice(1).every(({ header }) => header), 'the header, which is newer, goes before the query')
   })
 
-  await t.test('the sse extension of htmx forgets the last id where it was refused, and gets again what is kept', async t => {
+  await t.test('the sse extension of htmx 2 forgets the last id where it was refused, and gets again what is kept', async t => {
     const app = await buildApp(t, { retry: 10 }, { forceCloseConnections: true })
     const refuse = refuser(app)
     const lastEventIds: Array<string | null> = []
     app.get('/stream', (_request, reply) => { lastEventIds.push(reply.sse('room').lastEventId) })
-    servePage(app, htmx, HTMX_PAGE)
+    servePage(app, htmx2, HTMX_2_PAGE)
     const publish = async (text: string): Promise<unknown> => app.sse.toChannel('room', 'message', html('message', text), { raw: true })
     const connected = nextClient(app)
     const page = await come(t, `http://127.0.0.1:${await listen(app)}`)
@@ -226,5 +241,57 @@ t.test('clients in a browser', { skip: withoutBrowser }, async t => {
     t.strictSame(lastEventIds, [null, null], 'the last id is gone')
     t.strictSame(recovered, [false, false])
     t.strictSame(events.map(({ data }) => data), ['before', 'before', 'missed'], 'a list has something twice; what is replaced is up to date')
+  })
+
+  await t.test('the sse extension of htmx 4 comes back by itself, when it was refused and when its page is seen again as well', async t => {
+    let refuse = (): void => {}
+    const resumptions = await comesBack(t, {
+      dress: html,
+      routes (app) {
+        refuse = refuser(app)
+        servePage(app, [...htmx4, HTMX_4_DISPATCHED, HTMX_4_UNNAMED], HTMX_4_PAGE)
+      },
+      async start (t, origin) {
+        const page = await come(t, origin)
+        const { losses, comeBack } = hiding(page)
+        const refusal: (typeof losses)[number] = {
+          title: 'it is refused when it comes back',
+          reason: 'server',
+          lose ({ client }) {
+            refuse()
+            client.close()
+          }
+        }
+        return { ...listenerOf(page, HTMX_RECORD), losses: [...losses, refusal], comeBack }
+      }
+    })
+    t.ok(resumptions.every(({ header }) => header))
+  })
+
+  await t.test('the sse extension of htmx 4 dispatches what has a name, and swaps it in if its name is taken away', async t => {
+    const app = await buildApp(t, { greeting: false }, { forceCloseConnections: true })
+    app.get('/stream', (_request, reply) => { reply.sse('room') })
+    servePage(app, [...htmx4, HTMX_4_DISPATCHED], HTMX_4_PAGE)
+    const connected = nextClient(app)
+    const page = await come(t, `http://127.0.0.1:${await listen(app)}`)
+    await connected
+    const publish = async (text: string): Promise<unknown> => app.sse.toChannel('room', 'message', text, { raw: true })
+    await publish('one ')
+    await publish('two ')
+    await shows(page, 'p', 'one two')
+    t.equal(await page.locator('#all').textContent(), '')
+    await page.evaluate(HTMX_4_UNNAMED)
+    await publish('three')
+    await shows(page, '#all', 'three')
+    t.equal(await page.locator('p').textContent(), 'one two ')
+  })
+
+  await t.test('the sse extension of htmx 4 shows the answer where its first request is refused', async t => {
+    const app = await buildApp(t, {}, { forceCloseConnections: true })
+    app.get('/stream', async (_request, reply) => reply.code(503).send('away'))
+    servePage(app, htmx4, HTMX_4_PAGE)
+    const page = await come(t, `http://127.0.0.1:${await listen(app)}`)
+    await shows(page, '#all', 'away')
+    t.equal(await page.evaluate('document.querySelector("div")._htmx.sse'), undefined, 'it does not come back')
   })
 })

@@ -306,12 +306,12 @@ const nothing = (history: History, name: string, count: number, known: number): 
 }
 
 t.test('a loss that a replay has to be told of stays one while other targets are forgotten', async t => {
-  const history = new History({ size: 10, maxAge: Infinity, maxBytes: 20_000 + 10_000 * 600 })
+  const history = new History({ size: 10, maxAge: Infinity, maxBytes: 20_000 })
   history.skipTo(1)
   nothing(history, 'empty', 10_000, 1)
   history.add(keptEvent(2, 'x'), ['a'])
   const told = history.tick
-  history.add(keptEvent(3, 'x'.repeat(7_000_000)), ['b'])
+  history.add(keptEvent(3, 'x'.repeat(30_000)), ['b'])
   t.ok(history.lost(['a'], 1, told))
   nothing(history, 'more', 1, 3)
   t.ok(history.lost(['a'], 1, told))
@@ -332,6 +332,20 @@ t.test('a target that was empty when it was filled is not forgotten once it has 
   nothing(history, 'empty', 10_001, 101)
   t.strictSame([...history.range(['a'], 0, 101)].map(({ position }) => position), [101])
   t.notOk(history.lost(['a'], 0, -1))
+})
+
+t.test('targets that are known to be empty leave room for the events of a small history', async t => {
+  const history = new History({ size: 10, maxAge: Infinity, maxBytes: 100_000 })
+  history.skipTo(100)
+  nothing(history, 'empty', 12_000, 100)
+  for (let position = 101; position <= 110; position++) history.add(keptEvent(position, 'x'.repeat(1000)), ['a', 'empty 11999'])
+  t.equal(history.count, 10)
+  t.ok(history.bytes > 10_000 && history.bytes < 20_000)
+  const { bytes } = history
+  nothing(history, 'empty', 12_000, 100)
+  t.equal(history.bytes, bytes)
+  history.add(keptEvent(111, 'x'.repeat(200_000)), ['b'])
+  t.strictSame([history.count, history.bytes], [0, 0])
 })
 
 t.test('History frees everything that it has counted', async t => {

@@ -4,13 +4,14 @@ import { runInNewContext } from 'node:vm'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { Client } from '../../lib/client/client.js'
+import { Outbox } from '../../lib/client/outbox.js'
 import { Batches, Frame, type Batch } from '../../lib/wire/batch.js'
 import { Plain } from '../../lib/wire/encoding.js'
 import { coreOf } from '../../lib/hub/hub.js'
 import { Chunk, MAX_WRITE } from '../../lib/wire/chunk.js'
 import { buildApp } from '../support/app.js'
 import { dechunk } from '../support/raw-client.js'
-import { opener } from '../support/open.js'
+import { opener, receivedNames } from '../support/open.js'
 import { Random } from '../support/random.js'
 
 function frame (text: string): Frame {
@@ -60,6 +61,23 @@ t.test('the memos of a publish are removed after it', async t => {
   t.equal(before.next, null)
   t.not(batches.add(empty, event), before)
   t.not(batches.add(before, frame('b')), behind)
+})
+
+t.test('where a publish breaks off in the middle, no client of another channel gets its event', async t => {
+  const app = await buildApp(t, { historySize: 0 })
+  const open = await opener(t, app)
+  const [first, second, stranger] = [await open('room'), await open('room'), await open('other')]
+  const { push } = Outbox.prototype
+  t.teardown(() => { Outbox.prototype.push = push })
+  Outbox.prototype.push = function (frame) {
+    if (this as unknown === second.client) throw new Error('broken off')
+    push.call(this, frame)
+  }
+  const publishes = [app.sse.toChannel('room', 'secret', 1), app.sse.toChannel('other', 'open', 2)]
+  t.same((await Promise.allSettled(publishes)).map(({ status }) => status), ['rejected', 'fulfilled'])
+  Outbox.prototype.push = push
+  t.same(await receivedNames(stranger), ['open'])
+  t.same(await receivedNames(first), ['secret'])
 })
 
 t.test('the bytes of a list are those of its events in order, joined once, even if parts were joined before', async t => {

@@ -1,10 +1,9 @@
 // The wire format: data arrives as it was sent, and can't forge an event, an id or a retry.
 import { isDeepStrictEqual } from 'node:util'
-import { EventSource } from 'eventsource'
-import { createParser } from 'eventsource-parser'
 import t from 'tap'
 import { formatComment, formatEvent, formatRetry } from '../../lib/wire/format.js'
 import { buildApp, listen } from '../support/app.js'
+import { createParser, EventSource } from '../support/newest-clients.js'
 import { opener, received } from '../support/open.js'
 
 interface ReadEvent {

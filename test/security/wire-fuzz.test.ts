@@ -1,14 +1,12 @@
 // Random events through the encoder, and through the hub on a real stream. Their bytes are cut at random places and read by three
 // readers that share no code. Each reader must get exactly the events that were sent.
-import { createRequire } from 'node:module'
-import type { Transform } from 'node:stream'
 import { isDeepStrictEqual } from 'node:util'
-import { createParser } from 'eventsource-parser'
 import t from 'tap'
 import { toJSON } from '../../lib/schemas/json.js'
 import { checkEventName } from '../../lib/names.js'
 import { formatComment, formatEvent, formatRetry } from '../../lib/wire/format.js'
 import { buildApp } from '../support/app.js'
+import { createParser, EventSourceStream } from '../support/newest-clients.js'
 import { opener } from '../support/open.js'
 import { Random } from '../support/random.js'
 import { StrictReader, type StreamSink, type StrictReaderOptions } from '../support/strict-reader.js'
@@ -19,14 +17,6 @@ const BATCH = 2000
 /** Random events through the hub, over sockets. */
 const STREAMS = 40
 const PUBLISHED = 500
-
-/** The parser of undici's `EventSource`, which is also Node's own. undici does not export it, so it has no types. */
-const { EventSourceStream } = createRequire(import.meta.url)('undici/lib/web/eventsource/eventsource-stream.js') as {
-  EventSourceStream: new (options: { eventSourceSettings: UndiciState, push: (event: UndiciEvent) => boolean }) => Transform
-}
-
-interface UndiciState { lastEventId?: string, reconnectionTime: number }
-interface UndiciEvent { type: string, options: { data: string, lastEventId: string | undefined } }
 
 // The input.
 

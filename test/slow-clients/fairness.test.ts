@@ -233,3 +233,60 @@ t.test('a slice is as long as the turn\'s other work, up to its usual length', a
     pass(50)
   }), 48)
 })
+
+/**
+ * Schedulers with so many visits in line. Each visit moves the clock by some milliseconds, and nothing else moves it.
+ * @returns a function that lets one turn of the event loop pass, and tells how many visits each has made in it
+ */
+function lines (t: Test, lengths: readonly number[], milliseconds: number): () => Promise<number[]> {
+  let now = 1000
+  t.intercept(performance, 'now', { value: () => now })
+  const schedulers = lengths.map(length => {
+    const scheduler = new Scheduler(undisturbed)
+    for (let n = 0; n < length; n++) scheduler.add(new Visitor('visit', [], () => { now += milliseconds }))
+    return scheduler
+  })
+  const visits = (): number[] => schedulers.map(scheduler => scheduler.visits)
+  return async () => {
+    const before = visits()
+    await new Promise(resolve => setImmediate(resolve))
+    return visits().map((count, at) => count - before[at]!)
+  }
+}
+
+t.test('hubs with long lines share the time of one slice', async t => {
+  const turn = lines(t, [200, 200, 200, 8, 200, 200], 0.0625)
+  t.same((await turn()).slice(0, 4), [40, 24, 16, 8], 'in the first turn, each sees those that were not done before it')
+  t.same(await turn(), [8, 8, 8, 0, 8, 8], 'a fifth of 2 ms, in which 8 visits begin')
+})
+
+t.test('a hub has whole slices again when the others have done theirs', async t => {
+  const turn = lines(t, [1000, 100], 0.0625)
+  let visits = await turn()
+  while (visits[1]! > 0) visits = await turn()
+  t.same([visits, await turn()], [[40, 0], [40, 0]])
+})
+
+t.test('where visits are long, a slice ends after the first that makes it too long', async t => {
+  const turn = lines(t, [100], 1.5)
+  t.same(await turn(), [8], 'nobody knows yet that they are long')
+  t.same([await turn(), await turn()], [[2], [2]])
+})
+
+t.test('after long visits, the clock is looked at as rarely as before', async t => {
+  let looks = 0
+  let now = 1000
+  let step = 1.5
+  t.intercept(performance, 'now', { value: () => { looks++; return now } })
+  const scheduler = new Scheduler(undisturbed)
+  const add = (count: number): void => { for (let n = 0; n < count; n++) scheduler.add(new Visitor('visit', [], () => { now += step })) }
+  add(10)
+  await scheduler.settled()
+  step = 0.001
+  add(1)
+  await scheduler.settled()
+  looks = 0
+  add(80)
+  await scheduler.settled()
+  t.ok(looks <= 12, `${looks} looks for 80 visits`)
+})

@@ -13,6 +13,7 @@ import { buildApp, listen } from '../support/app.js'
 import { nextDisconnect, recordDisconnects } from '../support/disconnects.js'
 import { Http2Stream } from '../support/http2-stream.js'
 import { MemoryLog, WARN } from '../support/memory-log.js'
+import { RawClient } from '../support/raw-client.js'
 import { unixHub } from '../support/unix-hub.js'
 
 const LARGE = 'x'.repeat(1_000_000)
@@ -236,4 +237,23 @@ t.test('over HTTP/2, a stream that takes a little at a time is not stalled, thou
     await new Promise(resolve => setTimeout(resolve, 20))
   }
   t.same(disconnects, [])
+})
+
+t.test('over TCP, a client whose socket has accepted nothing is stalled, though its machine has read a little meanwhile', async t => {
+  const app = await buildApp(t, { stallTimeout: 1000, heartbeatInterval: 100, maxBufferedBytes: 64 * 1024 * 1024 })
+  app.get('/events', (_request, reply) => { reply.sse('room') })
+  const gone = nextDisconnect(app)
+  const reader = new RawClient(await listen(app), { path: '/events' })
+  t.teardown(() => reader.destroy())
+  await reader.untilEvents(1)
+  reader.pause()
+  // More than the buffers of both kernels take.
+  for (let n = 0; n < 40; n++) await app.sse.toChannel('room', 'message', LARGE)
+  const end = { come: false }
+  gone.then(() => { end.come = true })
+  while (!end.come) {
+    reader.socket.read(4096)
+    await new Promise(resolve => setTimeout(resolve, 20))
+  }
+  t.equal((await gone).reason, 'stalled')
 })

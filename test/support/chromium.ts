@@ -11,11 +11,13 @@ const args = [
   '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync'
 ]
+// Playwright turns off the back/forward cache, which users have.
+const options = { executablePath, args, ignoreDefaultArgs: ['--disable-back-forward-cache'] }
 
 /** Starts a browser for all files, and puts its address into their environment. Returns the function that ends it. */
 export async function startSharedBrowser (env: NodeJS.ProcessEnv): Promise<() => Promise<void>> {
   if (executablePath === '') return async () => {}
-  const server = await chromium.launchServer({ executablePath, args })
+  const server = await chromium.launchServer(options)
   env[SHARED] = server.wsEndpoint()
   return async () => { await server.close() }
 }
@@ -25,5 +27,5 @@ export async function openBrowser (): Promise<Browser> {
   // Without a path, Playwright would look for a browser of its own.
   if (executablePath === '') throw new Error('chromium is not installed')
   const shared = process.env[SHARED]
-  return shared === undefined ? await chromium.launch({ executablePath, args }) : await chromium.connect(shared)
+  return shared === undefined ? await chromium.launch(options) : await chromium.connect(shared)
 }

@@ -1,6 +1,8 @@
 // `fastify-sse-hub/client` in Node: typed by the schemas that the server has, or by types.
 import { EventSource } from 'eventsource'
+import { EventSource as EventSource5 } from 'eventsource-5'
 import { EventSource as UndiciEventSource } from 'undici'
+import { EventSource as Undici8EventSource } from 'undici-8'
 import { Type } from '@sinclair/typebox'
 import { describe, expect, test } from 'tstyche'
 import { connect, type Stream, type StreamData, type StreamEvent, type StreamOptions, type StreamState } from 'fastify-sse-hub/client'
@@ -71,7 +73,9 @@ test('raw events are declared ones', () => {
 
 test('the implementations of EventSource that there are in Node are taken, and its signals and URLs', () => {
   expect(connect).type.toBeCallableWith('/', { EventSource })
+  expect(connect).type.toBeCallableWith('/', { EventSource: EventSource5 })
   expect(connect).type.toBeCallableWith('/', { EventSource: UndiciEventSource })
+  expect(connect).type.toBeCallableWith('/', { EventSource: Undici8EventSource })
   expect(connect).type.not.toBeCallableWith('/', { EventSource: Map })
   expect(connect).type.toBeCallableWith(new URL('http://localhost'), { signal: new AbortController().signal })
 })
