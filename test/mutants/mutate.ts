@@ -14,7 +14,7 @@ export interface Mutant {
   readonly start: number
   /** What it was and what it is now, both shortened. */
   readonly change: string
-  /** The changed line. It names the mutant in `equivalent.ts`. */
+  /** The line before and after the change. It names the mutant in `equivalent.ts`. */
   readonly key: string
   /** The whole changed file. */
   readonly text: string
@@ -97,14 +97,16 @@ export function mutantsOf (source: string): Mutant[] {
     for (const [start, end, put] of changesOf(node)) {
       const { line, character } = parsed.getLineAndCharacterOfPosition(start)
       const entry = map.findEntry(line, character)
-      const endOfLine = code.indexOf('\n', end)
+      const lineStart = code.lastIndexOf('\n', start) + 1
+      const lineEnd = code.indexOf('\n', start)
+      const changed = code.slice(lineStart, start) + put + code.slice(end, code.indexOf('\n', end))
       mutants.push({
         source,
         line: 'originalLine' in entry ? entry.originalLine + 1 : 0,
         file,
         start,
         change: `${short(code.slice(start, end))} → ${put}`,
-        key: `${code.slice(code.lastIndexOf('\n', start) + 1, start)}${put}${code.slice(end, endOfLine)}`.trim(),
+        key: `${code.slice(lineStart, lineEnd).trim()} → ${changed.trim()}`,
         text: code.slice(0, start) + put + code.slice(end)
       })
     }
