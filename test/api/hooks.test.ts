@@ -658,6 +658,7 @@ t.test('a hook may add listeners to the payload with every method of an emitter,
     if (!isEventStream(reply)) return payload
     const stream = payload as Readable
     const never = (): void => { heard.push('never') }
+    stream.on('end', () => heard.push('kept'))
     stream.addListener('end', never)
     stream.removeListener('end', never)
     stream.once('end', () => heard.push('end'))
@@ -667,5 +668,5 @@ t.test('a hook may add listeners to the payload with every method of an emitter,
   await checkReceives(t, app.sse, client)
   app.sse.clients()[0]!.close()
   await client.until(() => client.complete)
-  t.same(heard, ['end'])
+  t.same(heard, ['kept', 'end'])
 })

@@ -225,6 +225,17 @@ t.test('a live event that history has dropped already is not lost by a join, and
   t.equal(recovered, false)
 })
 
+t.test('where a join brings no event, the greeting has the newest id, also that of an event after reply.sse()', async t => {
+  const { app, open } = await setting(t, { historySize: 2 }, { late: true })
+  let newest = ''
+  const { raw } = await open(['news'], async client => {
+    // Nobody knows the names of the events that history has dropped. None of the others is for the client.
+    for (let number = 1; number <= 4; number++) newest = await publish(app, ['sports'], number)
+    client.join('sports')
+  }, { events: ['mark'] })
+  t.match(raw.events[0], { event: 'sse:open', id: newest })
+})
+
 t.test('a send() of the handler is settled, also where events before it are taken out of the line', async t => {
   const { app, open } = await setting(t)
   let sent: Promise<boolean>
