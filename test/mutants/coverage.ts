@@ -49,7 +49,7 @@ async function cover (place: Workplace, name: string): Promise<Covered> {
     for (const script of (JSON.parse(readFileSync(join(folder, file), 'utf8')) as { result: Script[] }).result) {
       if (!script.url.startsWith(`${prefix}lib/`)) continue
       const path = script.url.slice(prefix.length)
-      const places = ran.get(path) ?? new Uint8Array(readFileSync(`${root}build/${path}`, 'utf8').length)
+      const places = ran.get(path) ?? new Uint8Array(readFileSync(join(place.path, 'build', path), 'utf8').length)
       ran.set(path, places)
       mark(places, script)
     }
@@ -57,12 +57,11 @@ async function cover (place: Workplace, name: string): Promise<Covered> {
   return { passed, ms, places: Object.fromEntries(Array.from(ran, ([path, places]) => [path, edges(places)])) }
 }
 
-function hashOf (folders: readonly string[], start = ''): string {
-  const hash = createHash('sha256').update(start)
-  for (const folder of folders) {
-    for (const file of readdirSync(`${root}build/${folder}`, { recursive: true, encoding: 'utf8' }).sort()) {
-      if (file.endsWith('.js')) hash.update(file).update(readFileSync(`${root}build/${folder}/${file}`))
-    }
+/** Tells apart what is in `lib/` and `test/support/`. */
+function hashOf (build: string): string {
+  const hash = createHash('sha256')
+  for (const file of readdirSync(build, { recursive: true, encoding: 'utf8' }).sort()) {
+    if (/^(?:lib|test\/support)\/.*\.js$/.test(file)) hash.update(file).update(readFileSync(join(build, file)))
   }
   return hash.digest('hex')
 }
@@ -71,13 +70,14 @@ function hashOf (folders: readonly string[], start = ''): string {
 export async function coverageOf (names: readonly string[], places: readonly Workplace[]): Promise<Map<string, Covered>> {
   const folder = `${root}node_modules/.cache/mutants/`
   mkdirSync(folder, { recursive: true })
-  const common = hashOf(['lib', 'test/support'])
+  const build = join(places[0]!.path, 'build')
+  const common = hashOf(build)
   const covered = new Map<string, Covered>()
   const left = names.values()
   await Promise.all(places.map(async place => {
     for (const name of left) {
       const file = `${folder}${name.replaceAll('/', '-')}.json`
-      const hash = createHash('sha256').update(common).update(readFileSync(`${root}build/test/${name}.test.js`)).digest('hex')
+      const hash = createHash('sha256').update(common).update(readFileSync(join(build, `test/${name}.test.js`))).digest('hex')
       let known: { hash: string, covered: Covered } | undefined
       try { known = JSON.parse(readFileSync(file, 'utf8')) } catch { /* It was not run yet. */ }
       if (known?.hash !== hash) {

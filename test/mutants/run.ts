@@ -60,7 +60,7 @@ function limitOf (names: readonly string[]): number {
 
 /** The test that failed or hung: the last that began. */
 function testOf ({ output }: Ended): string {
-  const last = (pattern: RegExp): string => Array.from(output.matchAll(pattern)).at(-1)?.[1] ?? '?'
+  const last = (pattern: RegExp): string => Array.from(output.matchAll(pattern)).at(-1)?.[1] ?? 'nothing was told'
   return `${last(/^# (\S+\/\S+)$/gm)}: ${last(/^# Subtest: (.*)$/gm)}`
 }
 
