@@ -11,6 +11,7 @@ export default {
         'test/{run.ts,coverage-map.js,transpile.js}',
         'types/test/**/*.tst.ts',
         'test/soak/run.ts',
+        'test/mutants/run.ts',
         // Programs that tests and the soak start in their own processes.
         'test/support/processes/*.{ts,js}',
         'test/soak/processes/*.ts',
