@@ -12,6 +12,7 @@ export default {
         'test/guide/pictures.ts',
         'types/test/**/*.tst.ts',
         'test/soak/run.ts',
+        'test/mutants/run.ts',
         // Programs that tests and the soak start in their own processes.
         'test/support/processes/*.{ts,js}',
         'test/soak/processes/*.ts',

@@ -196,6 +196,16 @@ t.test('client.stream() rejects with what the source throws, and the client stay
   t.same(await receivedNames(stream), ['item', 'item'])
 })
 
+t.test('the return() of a source that has ended or failed is not called', async t => {
+  const app = await buildApp(t)
+  const { client } = await (await opener(t, app))()
+  let returned = 0
+  const source = (next: () => unknown): object => ({ [Symbol.asyncIterator]: () => ({ next, return: () => ++returned }) })
+  t.equal(await client.stream(source(() => ({ done: true })) as never, { event: 'item' }), true)
+  await t.rejects(client.stream(source(() => Promise.reject(new Error('it failed'))) as never, { event: 'item' }), /it failed/)
+  t.equal(returned, 0)
+})
+
 t.test('client.stream() rejects an item that can\'t be sent, and ends the source', async t => {
   const app = await buildApp(t)
   const open = await opener(t, app)

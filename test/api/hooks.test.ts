@@ -658,6 +658,7 @@ t.test('a hook may add listeners to the payload with every method of an emitter,
     if (!isEventStream(reply)) return payload
     const stream = payload as Readable
     const never = (): void => { heard.push('never') }
+    stream.on('end', () => heard.push('kept'))
     stream.addListener('end', never)
     stream.removeListener('end', never)
     stream.once('end', never)
@@ -669,7 +670,7 @@ t.test('a hook may add listeners to the payload with every method of an emitter,
   await checkReceives(t, app.sse, client)
   app.sse.clients()[0]!.close()
   await client.until(() => client.complete)
-  t.same(heard, ['end'])
+  t.same(heard, ['kept', 'end'])
 })
 
 t.test('a hook that reads the payload may remove what it has added with once(), before it reads or after', async t => {

@@ -205,6 +205,7 @@ t.test('an event without a schema is refused by every call that takes an event',
     for (const call of [
       () => app.sse.send(name, 1),
       () => app.sse.send(name, 'x', { raw: true }),
+      () => app.sse.send(name, null, { key: 'its state', remove: true }),
       () => app.sse.toChannel('room', name, 1),
       () => app.sse.toChannels(['room'], name, 1),
       () => app.sse.toClient('alice', name, 1),

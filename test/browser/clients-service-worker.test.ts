@@ -1,4 +1,4 @@
-// A service worker between a page and its stream, as the README's Questions tell of it.
+// A service worker between a page and its stream, as the documentation's Questions tell of it.
 import { readFile } from 'node:fs/promises'
 import t from 'tap'
 import { buildApp, listen, nextClient } from '../support/app.js'
@@ -6,8 +6,8 @@ import { open, until, Visitors, withoutBrowser } from '../support/browser.js'
 import { root } from '../support/root.js'
 import { servePage } from '../support/serve-page.js'
 
-/** The README's line for a worker that leaves streams alone. */
-const [, LEAVES_ALONE] = /`(if \(event\.request\.[^`]+)`/.exec(await readFile(`${root}README.md`, 'utf8'))!
+/** The documentation's line for a worker that leaves streams alone. */
+const [, LEAVES_ALONE] = /`(if \(event\.request\.[^`]+)`/.exec(await readFile(`${root}docs/questions.md`, 'utf8'))!
 const FETCHES = 'event.respondWith(fetch(event.request))'
 
 /** The page opens its stream when the worker controls it. */
@@ -27,7 +27,7 @@ const PAGE = `
 const WAYS = [
   { name: 'without a service worker', listener: undefined, resumes: true },
   { name: 'through a service worker that fetches the stream', listener: FETCHES, resumes: false },
-  { name: 'past a service worker that leaves streams alone, as the README says', listener: `${LEAVES_ALONE}; ${FETCHES}`, resumes: true }
+  { name: 'past a service worker that leaves streams alone, as the documentation says', listener: `${LEAVES_ALONE}; ${FETCHES}`, resumes: true }
 ]
 
 t.test('a stream that is ended', { skip: withoutBrowser }, async t => {

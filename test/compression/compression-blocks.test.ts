@@ -102,6 +102,16 @@ t.test('an event is compressed once for all its clients and lists', async t => {
   t.equal(compressors, 2, 'the event by itself, and the list')
 })
 
+t.test('clients that wait for more by now do not count, so what waits for the others is compressed event by event', async t => {
+  const room = await setting(t)
+  const few = await room.crowd(2)
+  for (let n = few.length; n < SHARED; n++) await room.open(['room', 'more'], {}, GZIP)
+  const texts = publishAll(room, `1 ${LONG}`, `2 ${LONG}`)
+  room.app.sse.toChannel('more', 'n', `3 ${LONG}`, { transient: true, raw: true })
+  const expected = Buffer.concat(texts.map(text => deflated(text)))
+  for (const stream of few) t.ok((await blocksUpTo(stream, texts[1]!)).equals(expected))
+})
+
 t.test('a replay is compressed once for all clients that need the same events', async t => {
   const room = await setting(t, { historySize: 100 })
   for (let n = 0; n < 50; n++) await room.app.sse.toChannel('room', 'n', `${n} ${LONG}`)

@@ -317,6 +317,17 @@ t.test('a loss that a replay has to be told of stays one while other targets are
   t.ok(history.lost(['a'], 1, told))
 })
 
+t.test('events that take exactly historyMaxBytes are kept, and one more removes the oldest', async t => {
+  const keep = (maxBytes: number, count: number): History => {
+    const history = new History({ size: 10, maxAge: Infinity, maxBytes })
+    for (let position = 1; position <= count; position++) history.add(keptEvent(position, 'x'), ['a'])
+    return history
+  }
+  const { bytes } = keep(Infinity, 3)
+  t.equal(keep(bytes, 3).count, 3)
+  t.equal(keep(bytes, 4).count, 3)
+})
+
 t.test('a broker is asked for a target that was forgotten among more than 10,000 empty ones', async t => {
   const history = new History({ size: 10, maxAge: Infinity, maxBytes: Infinity })
   history.skipTo(100)

@@ -135,16 +135,21 @@ t.test('what waits for the client alone, and broadcasts, stay when it leaves and
   t.strictSame(data, ['its own', 'direct', 'to all', 'both'])
 })
 
+/** A client for which the hub looks for an event named "rare", among many others. */
+async function lookingAt (t: Test, app: FastifyInstance, channels: readonly string[], lastEventId: string): Promise<{ raw: RawClient, client: SSEClient }> {
+  app.get('/', (_request, reply) => { reply.sse(channels, { id: 'ada', events: ['rare', 'mark'], lastEventId }) })
+  const raw = new RawClient(await listen(app))
+  t.teardown(() => raw.destroy())
+  while (app.sse.client('ada') === undefined) await setImmediate()
+  return { raw, client: app.sse.client('ada')! }
+}
+
 t.test('a join while the hub still looks for the client\'s first event gives the joined channel from its beginning', async t => {
   const app = await buildApp(t, { historySize: 20_000 })
   const place = await publish(app, ['news'], 'had')
   await app.sse.toChannel('sports', 'rare', 'goal')
   for (let number = 0; number < 10_000; number++) await publish(app, ['news'], number)
-  app.get('/', (_request, reply) => { reply.sse('news', { id: 'ada', events: ['rare', 'mark'], lastEventId: place }) })
-  const raw = new RawClient(await listen(app))
-  t.teardown(() => raw.destroy())
-  while (app.sse.client('ada') === undefined) await setImmediate()
-  const client = app.sse.client('ada')!
+  const { raw, client } = await lookingAt(t, app, ['news'], place)
   // The first look has passed the event, and the stream has not begun: none of the events was for the client.
   await setImmediate()
   t.equal((client as unknown as Client).begun, false)
@@ -155,16 +160,26 @@ t.test('a join while the hub still looks for the client\'s first event gives the
   t.match(raw.events[0]!.data, '"recovered":true')
 })
 
+t.test('a join while the hub still looks tells what the joined channel had lost before the look', async t => {
+  const app = await buildApp(t, { historySize: 6000 })
+  const place = await publish(app, ['news'], 'had')
+  await app.sse.toChannel('sports', 'rare', 'goal')
+  for (let number = 0; number < 6000; number++) await app.sse.toChannels(['news', 'sports'], 'n', number)
+  const { raw, client } = await lookingAt(t, app, ['news'], place)
+  await setImmediate()
+  t.equal((client as unknown as Client).begun, false)
+  client.join('sports')
+  await client.send('mark', 0)
+  await raw.until(() => raw.text.includes('event: mark'))
+  t.match(raw.events.map(({ event, data }) => [event, data]), [['sse:open', '"recovered":false'], ['mark', '0']])
+})
+
 t.test('what came live is not lost by a join, where history has dropped it and its channel has nothing older', async t => {
   const app = await buildApp(t, { historySize: 100 })
   const place = await publish(app, ['elsewhere'], 'had')
   const news = Array.from({ length: 90 }, (_, number) => `news-${number}`)
   for (let number = 0; number < 9000; number++) await publish(app, [news[number % news.length]!], number)
-  app.get('/', (_request, reply) => { reply.sse([...news, 'quiet'], { id: 'ada', events: ['rare', 'mark'], lastEventId: place }) })
-  const raw = new RawClient(await listen(app))
-  t.teardown(() => raw.destroy())
-  while (app.sse.client('ada') === undefined) await setImmediate()
-  const client = app.sse.client('ada')!
+  const { raw, client } = await lookingAt(t, app, [...news, 'quiet'], place)
   // The first look has found out that "quiet" has nothing for the replay. The stream has not begun.
   t.equal((client as unknown as Client).begun, false)
   for (let number = 0; number <= 100; number++) app.sse.toChannel('quiet', 'rare', number)
@@ -223,6 +238,17 @@ t.test('a live event that history has dropped already is not lost by a join, and
   }, { lastEventId })
   t.strictSame(data, [1, 2, 3, 4, 5])
   t.equal(recovered, false)
+})
+
+t.test('where a join brings no event, the greeting has the newest id, also that of an event after reply.sse()', async t => {
+  const { app, open } = await setting(t, { historySize: 2 }, { late: true })
+  let newest = ''
+  const { raw } = await open(['news'], async client => {
+    // Nobody knows the names of the events that history has dropped. None of the others is for the client.
+    for (let number = 1; number <= 4; number++) newest = await publish(app, ['sports'], number)
+    client.join('sports')
+  }, { events: ['mark'] })
+  t.match(raw.events[0], { event: 'sse:open', id: newest })
 })
 
 t.test('a send() of the handler is settled, also where events before it are taken out of the line', async t => {

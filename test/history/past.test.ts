@@ -45,6 +45,14 @@ t.test('after a failure, the next client asks the broker anew and recovers', asy
   t.same(broker.asked.map(targets => targets.includes('a')), [true, true])
 })
 
+t.test('the broker is asked once for each channel', async t => {
+  const { broker, open } = await instance(t)
+  for (const channels of ['a', 'b', ['a', 'b', 'c']]) await received(await open(channels, { broadcast: false }))
+  const asked = broker.asked.flat()
+  t.same(asked, [...new Set(asked)])
+  for (const channel of ['a', 'b', 'c']) t.ok(asked.includes(channel))
+})
+
 t.test('a client gets what was filled in after another client with the same channels had its replay', async t => {
   const { broker, app, open } = await instance(t)
   broker.keep('a', [990, 0], [996, 0])

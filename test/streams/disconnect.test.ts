@@ -611,3 +611,20 @@ t.test('a client whose response can\'t be written to is cut with reason error an
   t.match(await whole.untilEvents(2), [{}, { data: '1' }])
   t.equal(app.sse.clientCount(), 1)
 })
+
+t.test('a client whose response the application has ended leaves the hub with the next event, even if nobody reads the last bytes', async t => {
+  const { app, port, disconnects, responses } = await streaming(t)
+  const raw = open(t, port)
+  await raw.untilEvents(1)
+  const other = open(t, port)
+  await other.untilEvents(1)
+  const [client] = app.sse.clients()
+  raw.pause()
+  responses[0]!.end('x'.repeat(50_000_000))
+  await app.sse.toChannel('room', 'message', 1)
+  // The event is written to the clients in the order in which they came.
+  await other.untilEvents(2)
+  t.equal(responses[0]!.writableFinished, false)
+  t.equal(app.sse.clientCount('room'), 1)
+  t.same(disconnects.map(({ client, reason }) => [client.id, reason]), [[client!.id, 'server']])
+})

@@ -8,3 +8,8 @@ app.get('/events', (_request, reply) => { reply.sse('room') })
 await app.ready()
 await app.sse.send('message', 1)
 console.log('ready')
+// It would keep the process alive for ever. This way the test fails at once, and says so.
+if (process.getActiveResourcesInfo().includes('Timeout')) {
+  console.error('a timer keeps the process alive')
+  process.exit(1)
+}
