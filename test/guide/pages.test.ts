@@ -122,7 +122,7 @@ function factsOf (page: string): Facts[] {
       code: codeOf(`${section.heading}\n${section.text}`).sort(),
       figures: (prose.match(/\d+(?:\.\d+)?/g) ?? []).sort(),
       // A Chinese page links to Chinese pages where there are some. The links between the two languages are left out.
-      links: linksOf(page, section).filter(target => originalOf(target) === target ? originalOf(page) === page || !target.startsWith('README') : true)
+      links: linksOf(page, section).filter(target => originalOf(page) === page ? originalOf(target) === target : target !== 'README.md')
         .map(target => originalOf(target)).sort(),
       tables: rowsOf(section).map(cells => cells.length)
     }
