@@ -2,7 +2,7 @@
 import { createError } from '@fastify/error'
 
 /** The page of the package that has a section for each code. */
-const PAGE = 'docs/reference/errors.md'
+const PAGE = 'fastify-sse-hub/docs/reference/errors.md'
 
 /** Makes a class of errors whose messages end with the address of the section about their code. */
 // The return type is inferred, because TypeDoc asks for docstrings of the properties of a type that is written here.

@@ -72,7 +72,7 @@ t.test('each error is in a table, with its status', async t => {
 t.test('each message of an error ends with the address of the section about its code', async t => {
   for (const [code, SSEError] of Object.entries(errors)) {
     const { message } = new (SSEError as unknown as new () => Error)()
-    const [, page, anchor] = / \(see (\S+)#(\S+)\)$/.exec(message)!
+    const [, page, anchor] = / \(see fastify-sse-hub\/(\S+)#(\S+)\)$/.exec(message)!
     t.same(english.get(page!)!.filter(({ heading }) => anchorOf(heading) === anchor).map(({ heading }) => heading), [code])
   }
 })
