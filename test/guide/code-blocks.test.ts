@@ -664,6 +664,18 @@ t.test('the configurations of the proxies are those of the example files, which 
   t.end()
 })
 
+t.test('a hub with a broker of one\'s own publishes, and resumes its clients', async t => {
+  t.equal(await run(t, `${blockWith('class OwnBroker implements Broker')}${STREAMS}
+app.get('/', (request, reply) => { reply.sse('room') })
+const first = await app.sse.toChannel('room', 'message', 'one')
+await app.sse.toChannel('room', 'message', 'two')
+for (const id of [first.id, first.id + 'x', 'other:1', first.id.replace(/1$/, '')]) {
+  const text = await read(await open('/', { 'last-event-id': id }), '"two"')
+  console.log(JSON.parse(/sse:open\\ndata: (.*)/.exec(text)[1]).recovered, text.includes('"one"'))
+}
+await app.close()`), 'true false\nfalse true\nfalse true\nfalse true\n')
+})
+
 t.test('binary data arrives as it was', async t => {
   t.equal(await run(t, `${APP}
 import { EventSource } from 'eventsource'
