@@ -3,6 +3,7 @@ import { build } from 'esbuild'
 import t from 'tap'
 import { buildApp, listen, nextClient } from '../support/app.js'
 import { open, until, Visitors, withoutBrowser } from '../support/browser.js'
+import { openCachingBrowser } from '../support/chromium.js'
 import { root } from '../support/root.js'
 import { servePage } from '../support/serve-page.js'
 
@@ -26,7 +27,7 @@ const CLIENTS = {
 }
 
 t.test('a page that Back brings from the back/forward cache', { skip: withoutBrowser }, async t => {
-  const visitors = await Visitors.come(t)
+  const visitors = await Visitors.come(t, await openCachingBrowser())
   for (const [name, script] of Object.entries(CLIENTS)) {
     const { outputFiles } = await build({ stdin: { contents: RECORD + script, resolveDir: root }, bundle: true, write: false })
 

@@ -31,10 +31,13 @@ export class Visitors {
     this.#browser = browser
   }
 
-  /** All pages are closed when the test ends. */
-  static async come (t: Test): Promise<Visitors> {
-    browser ??= theBrowser()
-    const visitors = new Visitors(await browser)
+  /**
+   * All pages are closed when the test ends.
+   * @param own a browser for these visitors alone, in place of the one of all tests. It is closed when the test ends
+   */
+  static async come (t: Test, own?: Browser): Promise<Visitors> {
+    if (own !== undefined) t.teardown(() => own.close())
+    const visitors = new Visitors(own ?? await (browser ??= theBrowser()))
     t.teardown(() => Promise.all(visitors.#contexts.map(context => context.close())))
     return visitors
   }

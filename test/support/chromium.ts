@@ -11,8 +11,7 @@ const args = [
   '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync'
 ]
-// Playwright turns off the back/forward cache, which users have.
-const options = { executablePath, args, ignoreDefaultArgs: ['--disable-back-forward-cache'] }
+const options = { executablePath, args }
 
 /** Starts a browser for all files, and puts its address into their environment. Returns the function that ends it. */
 export async function startSharedBrowser (env: NodeJS.ProcessEnv): Promise<() => Promise<void>> {
@@ -28,4 +27,12 @@ export async function openBrowser (): Promise<Browser> {
   if (executablePath === '') throw new Error('chromium is not installed')
   const shared = process.env[SHARED]
   return shared === undefined ? await chromium.launch(options) : await chromium.connect(shared)
+}
+
+/**
+ * Starts a browser with a back/forward cache, which users have and Playwright turns off: a page that was left stays in memory for a
+ * while, with its streams.
+ */
+export async function openCachingBrowser (): Promise<Browser> {
+  return await chromium.launch({ ...options, ignoreDefaultArgs: ['--disable-back-forward-cache'] })
 }
