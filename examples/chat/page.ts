@@ -1,7 +1,7 @@
 // Enters a room, shows its messages, and cuts its own stream when the user asks for it.
 import type { Static } from '@sinclair/typebox'
-import { connect, type Stream } from 'fastify-sse-hub/client'
 import { element, make } from '../element.js'
+import { follow, type FollowedStream } from '../follow.js'
 import type { events } from './server.js'
 
 const enter = element('enter', HTMLFormElement)
@@ -14,7 +14,7 @@ const cut = element('cut', HTMLButtonElement)
 const recovery = element('recovery', HTMLParagraphElement)
 const problem = element('problem', HTMLParagraphElement)
 
-let stream: Stream
+let stream: FollowedStream
 let path = ''
 let me = ''
 let clientId = ''
@@ -37,18 +37,17 @@ enter.addEventListener('submit', event => {
   element('inside', HTMLDivElement).hidden = false
   text.focus()
 
-  stream = connect<typeof events>(`${path}/stream?user=${encodeURIComponent(me)}`, {
-    onOpen (opened) {
-      clientId = opened.clientId
-      if (opened.recovered) {
-        missed = 0
-        return
-      }
-      // It is a first visit, or messages are lost. The server sends what it has kept. A screen reader should not read all that.
+  stream = follow<typeof events>(`${path}/stream?user=${encodeURIComponent(me)}`, {
+    onStart () {
+      // The server sends the messages that it has kept. A screen reader should not read all that.
       if (shown.size > 0) recovery.textContent = 'Something is lost. This is what the server has kept.'
       messages.ariaLive = 'off'
       messages.replaceChildren()
       shown.clear()
+    },
+    onOpen (opened) {
+      clientId = opened.clientId
+      if (opened.recovered) missed = 0
     },
     on: {
       message (message) {

@@ -2,8 +2,8 @@
 import type { Static } from '@sinclair/typebox'
 import Plot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
-import { connect } from 'fastify-sse-hub/client'
 import { element } from '../element.js'
+import { follow } from '../follow.js'
 import type { events } from './server.js'
 
 type Metrics = Static<typeof events.metrics>
@@ -61,10 +61,8 @@ const write = (id: string, text: string): void => { element(id, HTMLElement).tex
 
 let drawing = 0
 
-connect<typeof events>('/dashboard/stream', {
-  onOpen ({ recovered }) {
-    if (!recovered) samples.length = 0
-  },
+follow<typeof events>('/dashboard/stream', {
+  onStart () { samples.length = 0 },
   on: {
     metrics (metrics) {
       samples.push(metrics)

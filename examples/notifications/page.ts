@@ -1,7 +1,7 @@
 // Signs in, follows the stream of the signed-in user, and sends notifications.
 import type { Static } from '@sinclair/typebox'
-import { connect, type Stream } from 'fastify-sse-hub/client'
 import { element, make } from '../element.js'
+import { follow, type FollowedStream } from '../follow.js'
 import type { events } from './server.js'
 
 const signIn = element('sign-in', HTMLFormElement)
@@ -17,19 +17,18 @@ const answer = element('answer', HTMLSpanElement)
 
 const TOAST_STAYS = 6000
 
-let stream: Stream | undefined
+let stream: FollowedStream | undefined
 /** The signed-in user. `null` if nobody is signed in. */
 let me: string | null | undefined
 
 /** @param since the server's time. Older notifications were there before this page, so they get no toast. */
-function follow (user: string, since: number): void {
+function showUser (user: string, since: number): void {
   element('me', HTMLElement).textContent = user
   to.value = user
-  stream = connect<typeof events>(`/notifications/users/${user}/stream`, {
-    onOpen ({ recovered }) {
-      // It is a first visit, or events are lost. The server sends what it has kept, so the list begins anew.
-      if (!recovered) list.replaceChildren()
-      empty.hidden = list.childElementCount > 0
+  stream = follow<typeof events>(`/notifications/users/${user}/stream`, {
+    onStart () {
+      list.replaceChildren()
+      empty.hidden = false
     },
     on: {
       notification (notification) {
@@ -82,7 +81,7 @@ async function start (): Promise<void> {
   stream?.close()
   signIn.hidden = user !== null
   signedIn.hidden = user === null
-  if (user !== null) follow(user, time)
+  if (user !== null) showUser(user, time)
 }
 
 signIn.addEventListener('submit', async event => {

@@ -12,7 +12,7 @@ function Notifications ({ user }: { user: string }) {
   const [notifications, setNotifications] = useState<Notification[]>([])
 
   const state = useEventSource<typeof events>(`/notifications/users/${user}/stream`, {
-    onOpen: ({ recovered }) => { if (!recovered) setNotifications([]) },
+    onStart: () => setNotifications([]),
     on: { notification: notification => setNotifications(known => [notification, ...known]) }
   })
 

@@ -14,7 +14,7 @@ const Notifications = defineComponent({
     const notifications: Ref<Notification[]> = ref([])
 
     const state = useEventSource<typeof events>(() => `/notifications/users/${props.user}/stream`, {
-      onOpen: ({ recovered }) => { if (!recovered) notifications.value = [] },
+      onStart: () => { notifications.value = [] },
       on: { notification: notification => { notifications.value.unshift(notification) } }
     })
 

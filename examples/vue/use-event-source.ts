@@ -1,6 +1,7 @@
-// A Vue composable for an event stream. The stream is open while the component is mounted.
+// A Vue composable for an event stream that is the only source of what the component shows. It is open while the component is mounted.
 import { onScopeDispose, readonly, ref, toValue, watch, type MaybeRefOrGetter, type Ref } from 'vue'
-import { connect, type Stream, type StreamOptions, type StreamState } from 'fastify-sse-hub/client'
+import type { StreamState } from 'fastify-sse-hub/client'
+import { follow, type FollowedStream, type FollowOptions } from '../follow.js'
 
 /**
  * Call it in `setup`.
@@ -8,14 +9,14 @@ import { connect, type Stream, type StreamOptions, type StreamState } from 'fast
  * @returns the state of the stream
  */
 export function useEventSource<Events extends object> (
-  url: MaybeRefOrGetter<string | null>, options: Omit<StreamOptions<Events>, 'onState'>
+  url: MaybeRefOrGetter<string | null>, options: Omit<FollowOptions<Events>, 'onState'>
 ): Readonly<Ref<StreamState>> {
   const state = ref<StreamState>('closed')
-  let stream: Stream | undefined
+  let stream: FollowedStream | undefined
 
   watch(() => toValue(url), target => {
     stream?.close()
-    stream = target === null ? undefined : connect<Events>(target, { ...options, onState: now => { state.value = now } })
+    stream = target === null ? undefined : follow<Events>(target, { ...options, onState: now => { state.value = now } })
   }, { immediate: true })
   onScopeDispose(() => stream?.close())
 

@@ -268,6 +268,52 @@ console.log(await stopped)
 await app.close()`), 'It\n depends\nThere is no answer\nAbortError\nthe model has stopped\n')
 })
 
+t.test('one answer has several readers, and stops when nobody reads it', async t => {
+  t.equal(await run(t, `import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+${BARE}${PAGE}
+${blockWith("app.post('/answers'").replace('10_000).unref()', '0).unref()')}
+let more
+let stopped
+async function * tokens (question, signal) {
+  yield 'It'
+  signal.addEventListener('abort', () => { stopped = true; more() })
+  await new Promise(resolve => { more = resolve })
+  signal.throwIfAborted()
+  yield 'depends'
+}
+await app.listen({ port: 0, host: '127.0.0.1' })
+const ask = async () => (await (await fetch('/answers', { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"question":"Why?"}' })).json()).id
+const follow = id => {
+  const source = new EventSource('/answers/' + id)
+  const heard = []
+  for (const name of ['token', 'done', 'failed']) source.addEventListener(name, event => heard.push(event.data))
+  return { source, heard, hears: name => new Promise(resolve => source.addEventListener(name, resolve, { once: true })) }
+}
+console.log((await fetch('/answers/unknown')).status)
+const id = await ask()
+const reader = follow(id)
+await reader.hears('token')
+const other = follow(id)
+await other.hears('token')
+other.source.close()
+await once(app.sse, 'disconnect')
+const done = reader.hears('done')
+more()
+await done
+const late = follow(id)
+await late.hears('done')
+console.log(stopped, reader.heard.join(), late.heard.join())
+reader.source.close()
+late.source.close()
+const left = follow(await ask())
+await left.hears('token')
+left.source.close()
+while (!stopped) await new Promise(setImmediate)
+console.log(stopped)
+process.exit()`), '404\nundefined "It","depends",null "It","depends",null\ntrue\n')
+})
+
 t.test('metadata tells who is there', async t => {
   t.equal(await run(t, `${APP}${STREAMS}
 ${blockWith("app.post('/admins'")}
@@ -301,6 +347,43 @@ ${blockWith("new EventSource('/news')")}
 await new Promise(resolve => source.addEventListener('headline', resolve))
 source.close()
 await app.close()`), '/news headline,live\n/alerts live\n/ticker live\n/alerts?lastEventId=ID live\nload the state\nkept\n')
+})
+
+t.test('messages are loaded from a database, and the stream begins after them', async t => {
+  t.equal(await run(t, `${APP}${PAGE}
+const database = { rows: [], insert: async row => { database.rows.push(row) }, newest: async () => database.rows }
+${blockWith('await database.insert(')}
+await app.listen({ port: 0, host: '127.0.0.1' })
+const say = async text => { await (await fetch('/rooms/lobby/messages', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ text }) })).text() }
+/** Sends a message between the load and the stream, and one to the open stream. Prints what the page showed. */
+async function page (sent, last) {
+  const lines = []
+  let ended
+  const end = new Promise(resolve => { ended = resolve })
+  const print = console.log
+  const console_ = { log: text => { lines.push(text); if (text === last) ended() } }
+  const fetchRows = async url => {
+    const rows = await (await fetch(url)).json()
+    if (sent !== null) await say(sent)
+    sent = null
+    return { json: async () => rows }
+  }
+  const source = await (async (console, fetch) => {
+${blockWith('rows.forEach(show)')}
+return source })(console_, fetchRows)
+  await end
+  const finished = new Promise(resolve => source.addEventListener('end', resolve))
+  await say('after')
+  await app.sse.toChannel('room-lobby', 'end', null, { transient: true })
+  await finished
+  source.close()
+  print(lines.join())
+}
+await page('before the first stream opens', 'before the first stream opens')
+await say('while nobody looks')
+await page('before the next stream opens', 'before the next stream opens')
+process.exit()`), 'before the first stream opens,after\n' +
+    'before the first stream opens,after,while nobody looks,before the next stream opens,after\n')
 })
 
 t.test('the state channels run', async t => {
@@ -457,6 +540,20 @@ await open('/')
 process.kill(process.pid, 'SIGTERM')`), 'shutdown\n')
 })
 
+t.test('a task that publishes ends with the app, also while it waits', async t => {
+  t.equal(await run(t, `${BARE.replace('Fastify()', 'Fastify({ logger: { level: \'error\' } })')}
+const nextPrice = signal => new Promise((resolve, reject) => {
+  signal.addEventListener('abort', () => reject(signal.reason))
+  setImmediate(resolve, 1)
+})
+${blockWith('async function publishPrices')}
+await app.sse.toChannel('prices', 'first', 1)
+while (app.sse.stats().published < 10) await new Promise(setImmediate)
+await app.close()
+await new Promise(setImmediate)
+console.log('closed')`), 'closed\n')
+})
+
 t.test('streams are compressed where they are to be', async t => {
   t.equal(await run(t, `${BARE}${STREAMS}
 ${blockWith('compress: { threshold: 256')}
@@ -527,13 +624,16 @@ t.test('the code for pages runs in a browser', { skip: withoutBrowser }, async t
   t.same((await shown(PAGES['connect() with all that it can'], '{"text":"hi"}')).slice(0, 3), ['"connecting" ""', '"open" ""', '"load the state"'])
 })
 
+const REACT = blockWith('setNotifications([])')
+const VUE = blockWith('notifications.value = []')
+
 t.test('the client code for pages compiles, with the types of the schemas, in React and in Vue too', async t => {
   const component = parse(blockWith('<script setup>'), { filename: 'Notifications.vue' })
   t.same(component.errors, [])
   const folder = await appFolder(t, {
     'page.ts': PAGES['connect()'],
-    'react.tsx': blockWith('setNotifications([])'),
-    'use-notifications.ts': blockWith('notifications.value = []'),
+    'react.tsx': REACT,
+    'use-notifications.ts': VUE,
     // A component is compiled to JavaScript, so its types are not checked.
     'component.ts': `// @ts-nocheck\n${compileScript(component.descriptor, { id: 'notifications', inlineTemplate: true }).content}`,
     'events.ts': blockWith('interface SSERegister').replace('const events', 'export const events'),
@@ -546,6 +646,84 @@ t.test('the client code for pages compiles, with the types of the schemas, in Re
   })
   const { stdout, code } = await ended(spawnProgram(t, `${root}node_modules/typescript/bin/tsc`, { args: ['-p', folder] }))
   t.equal(code, 0, stdout)
+})
+
+/** Ways to show the list of notifications, each of which renders it into the page. */
+const LISTS = {
+  React: `${REACT}
+import { createRoot } from 'react-dom/client'
+import { createElement } from 'react'
+createRoot(document.querySelector('main')).render(createElement(Notifications, { room: 'lobby' }))`,
+  Vue: `${VUE}
+import { createApp, h } from 'vue'
+createApp({ setup () {
+  const notifications = useNotifications('lobby')
+  return () => h('ul', notifications.value.map(({ message }) => h('li', message)))
+} }).mount('main')`,
+  'the hook for React': `
+import { createElement, useState } from 'react'
+import { createRoot } from 'react-dom/client'
+import { useEventSource } from './examples/react/use-event-source.js'
+function List () {
+  const [notifications, setNotifications] = useState([])
+  useEventSource('/notifications/lobby', {
+    onStart: () => setNotifications([]),
+    on: { notification: ({ message }) => setNotifications(known => [...known, message]) }
+  })
+  return createElement('ul', null, notifications.map((message, index) => createElement('li', { key: index }, message)))
+}
+createRoot(document.querySelector('main')).render(createElement(List))`,
+  'the composable for Vue': `
+import { createApp, h, ref } from 'vue'
+import { useEventSource } from './examples/vue/use-event-source.js'
+createApp({ setup () {
+  const notifications = ref([])
+  useEventSource('/notifications/lobby', {
+    onStart: () => { notifications.value = [] },
+    on: { notification: ({ message }) => { notifications.value.push(message) } }
+  })
+  return () => h('ul', notifications.value.map(message => h('li', message)))
+} }).mount('main')`
+}
+
+t.test('a list whose only source is the stream has all kept events after a loss', { skip: withoutBrowser }, async t => {
+  const visitors = await Visitors.come(t)
+  for (const [name, contents] of Object.entries(LISTS)) {
+    await t.test(`with ${name}`, async t => {
+      const app = await buildApp(t, { historySize: 3, retry: 10 }, { forceCloseConnections: true })
+      const publish = (...numbers: number[]): void => {
+        for (const number of numbers) app.sse.toChannel('lobby', 'notification', { type: 'info', message: String(number) })
+      }
+      const { outputFiles } = await build({
+        jsx: 'automatic',
+        stdin: { contents, loader: 'tsx', resolveDir: root },
+        absWorkingDir: root,
+        bundle: true,
+        format: 'iife',
+        define: { 'process.env.NODE_ENV': '"production"' },
+        write: false
+      })
+      app.get('/notifications/lobby', (_request, reply) => { reply.sse('lobby') })
+      app.get('/', async (_request, reply) => reply.type('text/html').send('<!doctype html><main></main>'))
+      const page = await visitors.page()
+      await page.goto(`http://127.0.0.1:${await listen(app)}`)
+      publish(1, 2, 3)
+      await page.addScriptTag({ content: outputFiles[0]!.text })
+      const shows = async (...list: string[]): Promise<void> => await waitFor(async () => {
+        const shown = await page.locator('li').allTextContents()
+        return shown.join() === list.join()
+      })
+      await shows('1', '2', '3')
+      for (const client of app.sse.clients()) client.close()
+      // The page can't come back before this turn ends.
+      // Broadcasts are missing, and nothing of the channel: with its id, the page would get only broadcasts.
+      for (const number of [4, 5, 6, 7]) app.sse.send('notification', { type: 'info', message: String(number) })
+      await shows('1', '2', '3', '5', '6', '7')
+      publish(8)
+      await shows('1', '2', '3', '5', '6', '7', '8')
+      await page.context().close()
+    })
+  }
 })
 
 t.test('the client code for Node runs, with its header', async t => {
