@@ -2,7 +2,9 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { access, readFile } from 'node:fs/promises'
+import { get, type IncomingMessage } from 'node:http'
 import { availableParallelism } from 'node:os'
+import { text } from 'node:stream/consumers'
 import { runInNewContext } from 'node:vm'
 import autoload from '@fastify/autoload'
 import { build } from 'esbuild'
@@ -15,7 +17,7 @@ import { hubOptions } from '../../lib/options.js'
 import { buildApp, listen } from '../support/app.js'
 import { appFolder } from '../support/app-folder.js'
 import { until as waitFor, Visitors, withoutBrowser } from '../support/browser.js'
-import { without } from '../support/programs.js'
+import { freePort, without } from '../support/programs.js'
 import { pages, readPage, type Block } from '../support/pages.js'
 import { exampleFile } from '../support/proxy.js'
 import { redisDatabase, RedisServer, withoutRedis } from '../support/redis-server.js'
@@ -75,6 +77,12 @@ const app = Fastify()
 const APP = `${BARE}
 await app.register(sse)
 `
+const READ = `
+const read = async (stream, end) => {
+  let text = ''
+  for await (const part of stream.setEncoding('utf8').iterator({ destroyOnReturn: false })) if ((text += part).includes(end)) return text
+}
+`
 /** For programs that open streams and read them. */
 const STREAMS = `
 import { get } from 'node:http'
@@ -82,11 +90,7 @@ const open = async (url, headers = {}) => {
   if (!app.server.listening) await app.listen({ port: 0, host: '127.0.0.1' })
   return await new Promise(resolve => get(app.listeningOrigin + url, { headers, agent: false }, resolve))
 }
-const read = async (stream, end) => {
-  let text = ''
-  for await (const part of stream.setEncoding('utf8').iterator({ destroyOnReturn: false })) if ((text += part).includes(end)) return text
-}
-`
+${READ}`
 
 /** For the code of pages: addresses are relative to the app that serves the page. */
 const PAGE = `
@@ -146,7 +150,7 @@ t.test('what is installed and run by npm is there', async t => {
     for (const [, installed] of block.code.matchAll(/npm install (\S+)/g)) t.ok(installed === name || installed! in { ...dependencies, ...devDependencies }, installed!)
     for (const [, script] of block.code.matchAll(/&& npm (?:run )?(\S+)/g)) t.ok(script! in scripts, script!)
   }
-  t.equal(commands.length, 4)
+  t.equal(commands.length, 6)
 })
 
 t.test('the routes with channels open streams in them', async t => {
@@ -419,10 +423,12 @@ console.log(await read(await open('/'), 'event: heartbeat'))
 await app.close()`), 'event: heartbeat\ndata: {}\n')
 })
 
+const MEMBERS = blockWith('const memberOnly')
+
 t.test('an authenticated stream is its user\'s, until the sign-out or the end of the token, and a ticket opens another one', async t => {
   // The token is valid for eight hours. The route takes these eight hours as over.
   const untilExpiry = blockWith('request.user.exp * 1000').replace('- Date.now()', '- 8 * 3_600_000 $&')
-  const code = blockWith('// notifications.mjs').replace('await app.listen', `${untilExpiry}\n${blockWith('ticketSign')}\n$&`)
+  const code = blockWith('// notifications.mjs').replace('await app.listen', `${untilExpiry}\n${blockWith('ticketSign')}\n${MEMBERS}\n$&`)
   const { address } = await startServer(t, await program(t, code), { JWT_SECRET: 'secret', TICKET_SECRET: 'another secret' })
   t.equal((await fetch(`${address}/notifications`)).status, 401)
   const signIn = async (name: string): Promise<{ cookie: string }> => {
@@ -442,6 +448,15 @@ t.test('an authenticated stream is its user\'s, until the sign-out or the end of
   t.match((await again).data, 'hi again')
   t.equal((await fetch(`${address}/events?ticket=${alice.cookie.split('=')[1]}`)).status, 401, 'a session is no ticket')
   t.equal((await fetch(`${address}/notifications`, { headers: { cookie: `session=${ticket}` } })).status, 401, 'a ticket is no session')
+  const room = `${address}/rooms/lobby`
+  t.equal((await fetch(room, { headers: await signIn('carol') })).status, 403)
+  const bob = await signIn('bob')
+  const [alices, bobs] = [await opened(t, room, alice), await opened(t, room, bob)]
+  const closed = once(bobs, 'error')
+  t.equal((await fetch(`${room}/members/bob`, { method: 'DELETE', headers: alice })).status, 204)
+  await closed
+  t.equal((await fetch(room, { headers: bob })).status, 403)
+  t.equal(alices.readyState, EventSource.OPEN)
   const lost = once(source, 'error')
   t.equal((await fetch(`${address}/session`, { method: 'DELETE', headers: alice })).status, 204)
   await lost
@@ -531,9 +546,11 @@ await new Promise(resolve => app.sse.once('disconnect', resolve))
 await app.close()`), /"time":\d+[^]*\S+ is gone: client\n$/)
 })
 
+const SIGNALS = blockWith('process.once(signal, () => app.close())')
+
 t.test('a signal shuts the server down', async t => {
   t.equal(await run(t, `${APP}${STREAMS}
-${blockWith('process.once(signal, () => app.close())')}
+${SIGNALS}
 app.get('/', (request, reply) => { reply.sse() })
 app.sse.on('disconnect', (_client, reason) => console.log(reason))
 await open('/')
@@ -767,6 +784,17 @@ await app.close()`)
   t.match(output, '# TYPE sse_published_total counter\nsse_published_total 1\n')
 })
 
+t.test('the metrics of all workers of a cluster are added up', async t => {
+  const port = await freePort()
+  await startServer(t, await program(t, `${blockWith('new AggregatorRegistry()').replace('9100', String(port))}
+if (cluster.isWorker) {
+  await app.sse.send('message', 'hi')
+  console.log(app.listeningOrigin)
+}`))
+  const scrape = async (): Promise<string> => await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
+  await waitFor(async () => (await scrape().catch(() => '')).includes(`sse_published_total ${availableParallelism()}\n`))
+})
+
 t.test('the diagnostics are told', async t => {
   t.equal(await run(t, `${APP}
 ${blockWith("subscribe('fastify-sse-hub.publish'")}
@@ -791,20 +819,24 @@ await app.close()
   t.match(output, /^join room\n1\n1 ready\n/)
 })
 
-t.test('the workers of a cluster share a hub over Redis', { skip: withoutRedis }, async t => {
+t.test('the workers of a cluster share a hub over Redis, are replaced when they die, and close on a signal to the primary', { skip: withoutRedis }, async t => {
   const folder = await appFolder(t, {
-    'cluster.mjs': blockWith('cluster.fork()'),
-    'server.mjs': `${REDIS.app}
+    'cluster.mjs': blockWith('// cluster.mjs'),
+    'server.mjs': `${REDIS.app.replace('Fastify()', 'Fastify({ forceCloseConnections: true })')}
+${SIGNALS}
+app.addHook('onClose', async () => console.log('closed', process.pid))
 app.get('/', (_request, reply) => { reply.header('x-worker', process.pid).sse() })
 app.post('/', () => app.sse.send('message', 'hi'))
-console.log(await app.listen({ port: 0, host: '127.0.0.1' }))`
+console.log('ready', process.pid, await app.listen({ port: 0, host: '127.0.0.1' }))`
   })
   const child = spawnProgram(t, `${folder}/cluster.mjs`, { env: { REDIS_URL: (await redisDatabase(t)).url } })
   let output = ''
   child.stdout.on('data', text => { output += text })
   // Workers that listen on port 0 share one port.
-  await waitFor(() => output.trimEnd().split('\n').length === availableParallelism())
-  const address = output.split('\n')[0]!
+  const ready = (): Array<{ pid: string, address: string }> =>
+    [...output.matchAll(/^ready (\d+) (\S+)$/gm)].map(([, pid, address]) => ({ pid: pid!, address: address! }))
+  await waitFor(() => ready().length === availableParallelism())
+  const [{ pid: killed, address }] = ready() as [{ pid: string, address: string }]
   const workers = new Set<string | null>()
   const sources = await Promise.all(Array.from({ length: 2 * availableParallelism() }, async () => {
     const source = new EventSource(address, {
@@ -823,6 +855,58 @@ console.log(await app.listen({ port: 0, host: '127.0.0.1' }))`
   const { recipients } = await (await fetch(address, { method: 'POST' })).json() as { recipients: number }
   t.ok(recipients < sources.length || workers.size === 1, 'each worker counts its own clients')
   t.same((await Promise.all(messages)).map(({ data }) => data), sources.map(() => '"hi"'))
+  for (const source of sources) source.close()
+  process.kill(Number(killed), 'SIGKILL')
+  await waitFor(() => ready().length === availableParallelism() + 1)
+  // Not by fetch(), which may use a connection that the killed worker never took.
+  const streams = await Promise.all(sources.map(async () =>
+    (await once(get(ready().at(-1)!.address, { agent: false }), 'response') as [IncomingMessage])[0]))
+  const exited = once(child, 'exit')
+  child.kill('SIGTERM')
+  for (const stream of streams) t.match(await text(stream), /^retry: 3000\n[^]*\nretry: \d+\n\n$/)
+  t.same(await exited, [0, null])
+  t.same([...output.matchAll(/^closed (\d+)$/gm)].map(([, pid]) => pid).sort(), ready().slice(1).map(({ pid }) => pid).sort())
+})
+
+t.test('two instances show who is there, limit the streams of a user, and close those of a removed member', { skip: withoutRedis }, async t => {
+  const [library, ...closing] = blockWith("subscribe('member-removed')").split('\n')
+  t.equal(await run(t, `
+${library}
+import { get } from 'node:http'
+import { setTimeout } from 'node:timers/promises'
+import Fastify from 'fastify'
+import sse from 'fastify-sse-hub'
+import { redisBroker } from 'fastify-sse-hub/redis'
+const signedIn = async request => { request.user = { name: request.headers.user } }
+async function instance () {
+  const app = Fastify()
+  await app.register(sse, { broker: redisBroker({ url: process.env.REDIS_URL }) })
+  ${blockWith('async function sendUsers').replace("'/rooms/:room'", "'/users/:room'")}
+  ${blockWith('const streamsPerUser')}
+  ${MEMBERS.slice(0, MEMBERS.indexOf('app.delete'))}
+  ${closing.join('\n')}
+  app.delete('/rooms/:room/members/:user', async ({ params: { room, user } }) => { await removed(room, user) })
+  const address = await app.listen({ port: 0, host: '127.0.0.1' })
+  const open = async (url, user) => await new Promise(resolve => get(address + url, { headers: { user }, agent: false }, resolve))
+  return { app, open }
+}
+${READ}
+const [first, second] = [await instance(), await instance()]
+const alice = await first.open('/users/lobby?user=alice', '')
+const bob = await second.open('/users/lobby?user=bob', '')
+for (const stream of [alice, bob]) await read(stream, 'data: ["alice","bob"]')
+bob.destroy()
+await read(alice, 'data: ["alice"]')
+for (let i = 0; i < 10; i++) await (i % 2 === 0 ? first : second).open('/notifications', 'alice')
+for (const { app } of [first, second]) while ((await app.sse.presence('user-alice')).length < 10) await setTimeout(5)
+for (const { open } of [first, second]) console.log((await open('/notifications', 'alice')).statusCode, (await open('/notifications', 'bob')).statusCode)
+const member = await second.open('/rooms/lobby', 'bob')
+console.log(member.statusCode, (await second.open('/rooms/lobby', 'carol')).statusCode)
+await first.app.inject({ method: 'DELETE', url: '/rooms/lobby/members/bob' })
+await member.resume().toArray()
+console.log('closed')
+await Promise.all([first.app.close(), second.app.close()])
+process.exit()`, { REDIS_URL: (await redisDatabase(t)).url }), '429 200\n429 200\n200 403\nclosed\n')
 })
 
 t.test('PM2 leaves an app the time that it may take to close', t => {
