@@ -37,7 +37,7 @@ const rooms = floors.flatMap((names, floor) => names.flatMap(room => [
 export default [
   ...neostandard({
     ts: true,
-    ignores: ['test/bench/build/**', 'dist/**', 'build/**', '.tap/**', 'coverage/**', 'docs/**', 'examples/.app-*/**']
+    ignores: ['test/bench/build/**', 'dist/**', 'build/**', '.tap/**', 'coverage/**', 'api/**', 'examples/.app-*/**']
   }),
   ...rooms,
   restricted([`lib/${apart}/**`], '(?:\\.\\./)+', floors.flat(), 'The client for pages stands alone.'),
