@@ -156,7 +156,8 @@ for (const [what, broker] of [
   })]
 ] as const) {
   t.test(`where ${what}, that client alone waits, gets heartbeats, and its stream begins without the answer`, async t => {
-    const { app, log, open, onlookers } = await setting(t, Object.assign(broker(), { answerTimeout: 600 }), { stallTimeout: 100, heartbeatInterval: 20 })
+    // On a busy machine, fifteen heartbeats take more than a second.
+    const { app, log, open, onlookers } = await setting(t, Object.assign(broker(), { answerTimeout: 3000 }), { stallTimeout: 100, heartbeatInterval: 20 })
     const reasons = recordDisconnects(app)
     const { client, raw } = await open('room', {}, { 'last-event-id': 'place' })
     let sent: boolean | undefined
